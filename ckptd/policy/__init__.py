@@ -1,0 +1,1 @@
+"""Decisions as pure functions of facts, settings and `now`; no I/O, no clock."""
