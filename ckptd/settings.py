@@ -18,22 +18,32 @@ class Section(BaseModel):
 class WatchSettings(Section):
     """How new files are noticed, and when one is taken for finished."""
 
-    backend: Annotated[Literal["auto", "inotify", "polling"], Field(description="auto takes polling on network file systems")] = "auto"
+    backend: Annotated[
+        Literal["auto", "inotify", "polling"], Field(description="auto takes polling on network file systems")
+    ] = "auto"
     reconcile_seconds: Annotated[float, Field(gt=0, description="full rescan at least this often, seconds")] = 600.0
-    guard_seconds: Annotated[float, Field(gt=0, description="look whether the root is still the root this often, seconds")] = 5.0
+    guard_seconds: Annotated[float, Field(gt=0, description="look whether the root is still the root this often, seconds")] = (
+        5.0
+    )
     polling_seconds: Annotated[float, Field(gt=0, description="rescan interval of the polling backend, seconds")] = 30.0
     settle_seconds: Annotated[float, Field(ge=0, description="quiet time after which a file counts as written, seconds")] = 2.0
-    incomplete_seconds: Annotated[float, Field(gt=0, description="a file without an end that is quiet this long is damaged, seconds")] = 600.0
+    incomplete_seconds: Annotated[
+        float, Field(gt=0, description="a file without an end that is quiet this long is damaged, seconds")
+    ] = 600.0
 
 
 class InspectSettings(Section):
     """Workers that read checkpoints."""
 
-    workers: Annotated[int, Field(ge=1, le=256, description="inspection workers; 0 is not allowed, the default is one per core, at most 4")] = 2
+    workers: Annotated[
+        int, Field(ge=1, le=256, description="inspection workers; 0 is not allowed, the default is one per core, at most 4")
+    ] = 2
     memory_bytes: Annotated[int, Field(ge=128 << 20, description="address space of one worker, bytes")] = 2 << 30
     structure_seconds: Annotated[float, Field(gt=0, description="limit for reading the structure of one file, seconds")] = 20.0
     idle_seconds: Annotated[float, Field(gt=0, description="idle workers end after this, seconds")] = 60.0
-    sandbox: Annotated[Literal["required", "best_effort"], Field(description="required refuses to inspect where a worker cannot be confined")] = "best_effort"
+    sandbox: Annotated[
+        Literal["required", "best_effort"], Field(description="required refuses to inspect where a worker cannot be confined")
+    ] = "best_effort"
 
 
 class SidecarSettings(Section):
@@ -45,7 +55,9 @@ class SidecarSettings(Section):
 class LogSettings(Section):
     """What ckptd says while it runs."""
 
-    format: Annotated[Literal["auto", "console", "json"], Field(description="auto: console on a terminal, else JSON lines")] = "auto"
+    format: Annotated[Literal["auto", "console", "json"], Field(description="auto: console on a terminal, else JSON lines")] = (
+        "auto"
+    )
     level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="least severity that is logged")] = "info"
 
 
@@ -58,7 +70,9 @@ class Settings(BaseSettings):
     state_dir: Annotated[Path | None, Field(description="index, journal and lock; default: .ckptd in the first root")] = None
     suffixes: Annotated[tuple[str, ...], Field(description="file name endings of checkpoints")] = (".pth",)
     ignore: Annotated[tuple[str, ...], Field(description="glob patterns, relative to a root, never looked at")] = ()
-    functions: Annotated[tuple[Path, ...], Field(description="directories with training-function JSON files, read as data")] = ()
+    functions: Annotated[
+        tuple[Path, ...], Field(description="directories with training-function JSON files, read as data")
+    ] = ()
     watch: WatchSettings = WatchSettings()
     inspect: InspectSettings = InspectSettings()
     sidecar: SidecarSettings = SidecarSettings()
