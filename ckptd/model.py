@@ -159,7 +159,8 @@ class Layer:
 
     Attributes:
         name: dotted prefix of its parameters ("encoder.lstm").
-        type: lower-case family: linear, conv1d, conv2d, conv3d, lstm, gru, rnn, embedding, batch_norm, layer_norm, attention, other.
+        type: lower-case family: linear, conv1d, conv2d, conv3d, lstm, gru, rnn, embedding, batch_norm, layer_norm,
+            attention, other.
         parameters, bytes: of its own parameters and buffers.
         detail: what the shapes say (in_features, out_features, hidden_size, num_layers, bidirectional, kernel_size …).
     """
