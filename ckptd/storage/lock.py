@@ -1,0 +1,151 @@
+"""One daemon for one state directory: a lock of the kernel, which a crash releases."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ckptd.errors import AlreadyRunningError, StorageError
+
+_NAME = "lock"
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_MOST_BYTES = 4096
+_held: set[int] = set()
+
+
+class Lock:
+    """Keep the lock until `close` or the end of the process, however that comes."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd = fd
+        self.path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def still_held(self) -> bool:
+        """Tell whether the lock file is still the one that is locked; somebody may have removed it, and the lock with it."""
+        return self._fd >= 0 and _is_same_file(self._fd, self.path)
+
+    def close(self) -> None:
+        """Release the lock; a second call does nothing.  The file stays: removing it would open a race."""
+        if self._fd >= 0:
+            _held.discard(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def hold(state_dir: str | os.PathLike[str]) -> Lock:
+    """Take the lock of a state directory and write our pid and start time into it.
+
+    Raises:
+        AlreadyRunningError: another process has it; the message names it.
+        StorageError: the lock file can't be opened or written.
+    """
+    path = Path(state_dir) / _NAME
+    try:
+        while True:
+            fd = os.open(path, _FLAGS, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_same_file(fd, path):
+                    _write_holder(fd)
+                    break
+            except BlockingIOError:
+                raise _already_running(fd, path) from None
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # the file was removed between open and lock: the lock is worth nothing
+    except OSError as error:
+        raise StorageError(
+            "lock the state directory", path=path, why=os.strerror(error.errno or 0), cure="see `ckptd doctor`"
+        ) from error
+    _held.add(fd)
+    _close_in_forked_children()
+    return Lock(fd, path)
+
+
+def read_holder(state_dir: str | os.PathLike[str]) -> Mapping[str, object] | None:
+    """Give what the last holder wrote ("pid", "started_at"), or None; says nothing about whether it lives."""
+    try:
+        fd = os.open(Path(state_dir) / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return _read_holder(fd)
+    finally:
+        os.close(fd)
+
+
+def _already_running(fd: int, path: Path) -> AlreadyRunningError:
+    holder = _read_holder(fd) or {}
+    os.close(fd)
+    pid, started_at = holder.get("pid"), holder.get("started_at")
+    who = f"process {pid}" if isinstance(pid, int) else "another process"
+    since = f" since {started_at}" if isinstance(started_at, str) and started_at.isascii() and started_at.isprintable() else ""
+    stop = f"stop it (kill {pid})" if isinstance(pid, int) else "stop it"
+    return AlreadyRunningError(
+        "another ckptd looks after these checkpoints",
+        path=path,
+        why=f"{who} holds the lock{since}",
+        cure=f"{stop}, or give this one a state_dir of its own",
+    )
+
+
+def _write_holder(fd: int) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps({"pid": os.getpid(), "started_at": _started_at()}).encode() + b"\n", 0)
+
+
+def _read_holder(fd: int) -> Mapping[str, object] | None:
+    try:
+        holder = json.loads(os.pread(fd, _MOST_BYTES, 0))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return holder if isinstance(holder, dict) else None
+
+
+def _started_at() -> str | None:
+    """Give the start of this process in UTC as the kernel knows it.
+
+    Source: proc(5): field 22 of /proc/self/stat in clock ticks since the boot; `btime` of /proc/stat.
+    """
+    try:
+        ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        boot = next(
+            int(line.split()[1])
+            for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+            if line.startswith("btime ")
+        )
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+    return datetime.fromtimestamp(boot + ticks // os.sysconf("SC_CLK_TCK"), UTC).isoformat(timespec="seconds")
+
+
+def _is_same_file(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+@functools.cache
+def _close_in_forked_children() -> None:
+    # A child that was forked and never calls exec would keep the lock after our death.  Closing does not release ours.
+    os.register_at_fork(after_in_child=_close_held)
+
+
+def _close_held() -> None:
+    while _held:
+        os.close(_held.pop())
