@@ -1,0 +1,36 @@
+"""Settings: one model gives validation, the environment, the sample file, the schema and a page of the documentation.
+
+Start reading at `model.Settings`; `load` merges file, environment and command line and reports every problem at once;
+`places` says which file is read; `sample` writes what is generated.  Everything here comes on first use: asking whether
+there are any settings must not cost the import of pydantic.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["InspectSettings", "LogSettings", "Settings", "SidecarSettings", "WatchSettings", "find_config", "load_settings"]
+
+if TYPE_CHECKING:
+    from ckptd.settings.load import load_settings
+    from ckptd.settings.model import InspectSettings, LogSettings, Settings, SidecarSettings, WatchSettings
+    from ckptd.settings.places import find_config
+
+_PLACES = {
+    "InspectSettings": "model",
+    "LogSettings": "model",
+    "Settings": "model",
+    "SidecarSettings": "model",
+    "WatchSettings": "model",
+    "find_config": "places",
+    "load_settings": "load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'ckptd.settings' has no attribute {name!r}")
+    value = getattr(import_module(f"ckptd.settings.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
