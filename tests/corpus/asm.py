@@ -1,6 +1,6 @@
 """A pickle assembler: opcodes as functions that give bytes, so that a test can write what no pickler would.
 
-    >>> program(mapping({"w": tensor()}))          # the smallest state dict that torch.load takes
+>>> program(mapping({"w": tensor()}))          # the smallest state dict that torch.load takes
 """
 
 from __future__ import annotations

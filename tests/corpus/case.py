@@ -43,7 +43,27 @@ class Case:
 
 
 def expect(
-    *statuses: Status, container: Container | None = None, kind: Kind | None = None, tensors: int | None = None, findings: str = ""
+    *statuses: Status,
+    container: Container | None = None,
+    kind: Kind | None = None,
+    tensors: int | None = None,
+    findings: str = "",
 ) -> Expectation:
     """Write an expectation down in one line."""
     return Expectation(frozenset(statuses), container, kind, tensors, frozenset(findings.split()))
+
+
+#: Whatever is wrong with it, it must not pass; which of the three it is, the design leaves open.
+NOT_OK = frozenset({Status.UNSAFE, Status.DAMAGED, Status.NEEDS_CODE})
+#: Whole by its checksums, or not: it says what is not so.
+DECEIT = frozenset({Status.UNSAFE, Status.DAMAGED})
+
+
+def raw(name: str, data: bytes, statuses: frozenset[Status], rule: str, **fields: object) -> Case:
+    """Make a case of ready bytes."""
+    return Case(name, lambda path: path.write_bytes(data), Expectation(statuses, **fields), rule)
+
+
+def late(name: str, make: Callable[[], bytes], statuses: frozenset[Status], rule: str) -> Case:
+    """Make a case of bytes that are large, and so are made when they are wanted."""
+    return Case(name, lambda path: path.write_bytes(make()), Expectation(statuses), rule)

@@ -53,7 +53,11 @@ def _pickled() -> Iterator[Case]:
     for protocol in (2, 3, 4, 5):
         save = partial(savers.save_plain_pickle, protocol=protocol)
         for name in sorted(_PLAIN):
-            yield Case(f"{name}-pickle{protocol}", _build(objects.SHAPES[name].make, save), expect(Status.OK, container=Container.PICKLE))
+            yield Case(
+                f"{name}-pickle{protocol}",
+                _build(objects.SHAPES[name].make, save),
+                expect(Status.OK, container=Container.PICKLE),
+            )
     needs_code = expect(Status.NEEDS_CODE, container=Container.PICKLE)
     yield Case("cnn_state_dict-pickle4", _build(objects.cnn_state_dict, savers.save_plain_pickle), needs_code)
 
@@ -63,7 +67,9 @@ def _special() -> Iterator[Case]:
     yield Case("scripted", savers.save_scripted, script)
     yield Case("traced", savers.save_traced, script)
     yield Case("old-tar", savers.save_tar, expect(Status.OK, container=Container.TAR, kind=Kind.STATE_DICT, tensors=4))
-    yield Case("legacy-view", savers.save_legacy_view, expect(Status.OK, container=Container.LEGACY, kind=Kind.STATE_DICT, tensors=2))
+    yield Case(
+        "legacy-view", savers.save_legacy_view, expect(Status.OK, container=Container.LEGACY, kind=Kind.STATE_DICT, tensors=2)
+    )
 
 
 def _build(make: Callable[[], Any], save: Callable[[Any, Path], None]) -> Callable[[Path], None]:

@@ -29,7 +29,9 @@ class Shape(NamedTuple):
 SHAPES: dict[str, Shape] = {}
 
 
-def shape(kind: Kind | None, tensors: int | None, status: Status = Status.OK) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+def shape(
+    kind: Kind | None, tensors: int | None, status: Status = Status.OK
+) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
     """Register a function under its own name."""
 
     def register(make: Callable[[], Any]) -> Callable[[], Any]:
@@ -154,7 +156,10 @@ def lightning() -> Any:
         "best_k_models": {},
         "kth_value": float("inf"),
     }
-    loop = {"state_dict": {}, "epoch_progress": {"total": {"ready": 4, "completed": 3}, "current": {"ready": 4, "completed": 3}}}
+    loop = {
+        "state_dict": {},
+        "epoch_progress": {"total": {"ready": 4, "completed": 3}, "current": {"ready": 4, "completed": 3}},
+    }
     return {
         "epoch": 3,
         "global_step": 800,
@@ -250,7 +255,9 @@ def every_dtype() -> Any:
         "complex32 complex64 complex128 bool uint8 int8 int16 int32 int64 uint16 uint32 uint64"
     ).split()
     tensors = {name: (torch.arange(6) % 2).to(getattr(torch, name)) for name in names}
-    tensors |= {f"{name}_special": torch.tensor([math.inf, -math.inf, math.nan], dtype=getattr(torch, name)) for name in names[:4]}
+    tensors |= {
+        f"{name}_special": torch.tensor([math.inf, -math.inf, math.nan], dtype=getattr(torch, name)) for name in names[:4]
+    }
     return tensors | {"packed": torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}
 
 
@@ -401,7 +408,7 @@ def plain_values() -> Any:
         "bytes": [b"", b"\x00\xff", bytes(range(256))],
         "tuples": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, (4, (5,)))],
         "nested": [[[[[]]]], {"a": {"b": {"c": [1, {"d": ()}]}}}],
-        "keys": {1: "int", 2.5: "float", True: "bool", None: "none", "日本": "text"},
+        "keys": {7: "int", 2.5: "float", True: "bool", None: "none", "日本": "text"},
         "set": {1, 2, 3},
     }
 
@@ -468,7 +475,11 @@ def empty_dict() -> Any:
 def not_finite() -> Any:
     import torch
 
-    return {"conv6.weight": torch.tensor([1.0, math.nan, math.inf]), "fine": torch.ones(2), "ints": torch.ones(2, dtype=torch.int64)}
+    return {
+        "conv6.weight": torch.tensor([1.0, math.nan, math.inf]),
+        "fine": torch.ones(2),
+        "ints": torch.ones(2, dtype=torch.int64),
+    }
 
 
 @shape(Kind.STATE_DICT, 400)

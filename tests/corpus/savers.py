@@ -112,7 +112,9 @@ def save_tar(path: Path) -> None:
     """Write a state dict as torch 0.1 did: a float view with an offset, a long tensor, one shared storage."""
     from tests.corpus import asm, oldforms
 
-    pairs = asm.listing(*[asm.listing(asm.text(n), oldforms.tar_tensor(k)) for n, k in (("w", 10), ("w_t", 11), ("n", 12), ("v", 13))])
+    pairs = asm.listing(
+        *[asm.listing(asm.text(n), oldforms.tar_tensor(k)) for n, k in (("w", 10), ("w_t", 11), ("n", 12), ("v", 13))]
+    )
     body = asm.named("collections", "OrderedDict") + asm.sequence(pairs) + asm.REDUCE
     path.write_bytes(
         oldforms.tar(

@@ -169,8 +169,8 @@ def checkpoint(pickled: bytes, storages: Mapping[str, bytes] | None = None, layo
     return make_zip(records(pickled, storages), layout)
 
 
-def changed(members: Sequence[Member], name: str, **fields: object) -> list[Member]:
-    """Give the members with some fields of one of them replaced; `name` is without its folder."""
-    found = [replace(m, **fields) if m.name.endswith(b"/" + name.encode()) else m for m in members]
-    assert found != list(members), f"no member {name}"
+def changed(members: Sequence[Member], which: str, /, **fields: object) -> list[Member]:
+    """Give the members with some fields of one of them replaced; `which` is its name without the folder."""
+    found = [replace(m, **fields) if m.name.endswith(b"/" + which.encode()) else m for m in members]
+    assert found != list(members), f"no member {which}"
     return found
