@@ -76,6 +76,14 @@ class PlaceState(StrEnum):
     MISSING = "missing"
 
 
+class Openness(StrEnum):
+    """Whether somebody has a file open for writing.  Nothing that is open or unknown is a candidate for removal."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    UNKNOWN = "unknown"
+
+
 class Identity(NamedTuple):
     """Tell one state of one file from another: what `stat` knows.  Times in nanoseconds since the epoch (UTC)."""
 
@@ -89,6 +97,11 @@ class Identity(NamedTuple):
     def of(cls, stat: os.stat_result) -> Identity:
         """Take the identity out of a stat result."""
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+#: An `Identity` as a plain tuple, for tables of many: the garbage collector stops looking at plain tuples of integers,
+#: but never at a named one.  They compare equal; `Identity(*raw)` names the fields.
+RawIdentity = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
