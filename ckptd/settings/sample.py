@@ -168,11 +168,7 @@ def _table_text(table: str) -> str:
 
 def _code(default: str) -> str:
     """Mark a default that can be written into the file; a sentence about one is no code."""
-    return (
-        default
-        if not default.startswith(("[", '"')) and not default[0].isdigit() and default not in {"true", "false"}
-        else f"`{default}`"
-    )
+    return default if " " in default and not default.startswith(("[", '"')) else f"`{default}`"
 
 
 def _wrap(text: str) -> list[str]:

@@ -1,0 +1,144 @@
+"""Which verbs there are, where each lives, and what all of them share: --root, --config, --json and EXIT STATUS in the help."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptd.cli.request import Request
+
+#: Verb → (module, attribute, line in the list of verbs).  A test holds each line against the verb's own help.
+VERBS: Mapping[str, tuple[str, str, str]] = {
+    "run": ("running", "run", "Watch the roots and look after every checkpoint, in the foreground."),
+    "scan": ("running", "scan", "Make one pass over the roots, or over some paths, and end."),
+    "inspect": ("inspecting", "inspect", "Say what a file is, without running it and without the index."),
+    "ls": ("listing", "ls", "List what the index knows."),
+    "show": ("listing", "show", "Show everything that is known about one checkpoint."),
+    "best": ("listing", "best", "Show the best checkpoint of each group by a metric."),
+    "find": ("listing", "find", "List the checkpoints that fit a query."),
+    "sidecar": ("sidecars", "sidecar", "Show the metadata file beside a checkpoint, or make it anew."),
+    "reindex": ("running", "reindex", "Build the index anew from the files and the journal."),
+    "doctor": ("checking", "doctor", "Check the roots, the state, the index and the sandbox."),
+    "config": ("configuring", "config", "Show or check the settings."),
+}
+
+FINE = {0: "fine"}
+USAGE = {2: "the command line, the settings or the query make no sense; nothing was done"}
+
+
+class Verb(click.Command):
+    """A command whose help says what its exit status means."""
+
+    def __init__(self, *args: Any, exit_status: Mapping[int, str], **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.exit_status = exit_status
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each exit status means."""
+        write_exit_status(formatter, self.exit_status)
+        super().format_epilog(ctx, formatter)
+
+
+class LazyGroup(click.Group):
+    """The group of all verbs; a module is imported when its verb is called, not when it is listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the verbs in the order people meet them."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module and give the verb."""
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        module, attribute, _ = VERBS[cmd_name]
+        command: click.Command = getattr(import_module(f"ckptd.cli.{module}"), attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which one was probably meant."""
+        if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f' Did you mean "{near[0]}"?' if near else ' "ckptd --help" lists them.'
+            raise click.UsageError(f'There is no verb "{args[0]}".{hint}', ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing any."""
+        del ctx
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in VERBS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the statuses that all verbs share."""
+        write_exit_status(
+            formatter,
+            {
+                0: "fine",
+                1: "something was found, or could not be done",
+                2: "the command line, the settings or a query make no sense",
+                3: "a file is unsafe, or loading it would run code",
+                4: "another daemon holds the root, or the service cannot be reached",
+                130: "interrupted",
+            },
+        )
+        super().format_epilog(ctx, formatter)
+
+
+def write_exit_status(formatter: click.HelpFormatter, meanings: Mapping[int, str]) -> None:
+    """Write the section EXIT STATUS."""
+    with formatter.section("EXIT STATUS"):
+        formatter.write_dl([(str(status), text) for status, text in meanings.items()])
+
+
+def _remember_roots(ctx: click.Context, _: click.Parameter, value: tuple[Path, ...]) -> None:
+    if value:
+        ctx.ensure_object(Request).roots = value
+
+
+def _remember_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Request).config = value
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --root and --config, which mean the same before and after the verb; the one after it counts."""
+    path: Any = click.Path(path_type=Path)
+    root = click.option(
+        "--root",
+        type=path,
+        multiple=True,
+        expose_value=False,
+        callback=_remember_roots,
+        metavar="DIR",
+        help="Look after this directory; may be repeated. Default: the settings' roots, else ./trained_models.",
+    )
+    config = click.option(
+        "--config",
+        type=path,
+        expose_value=False,
+        callback=_remember_config,
+        metavar="FILE",
+        help="Read this settings file. Default: $CKPTD_CONFIG, ~/.config/ckptd/ckptd.toml, /etc/ckptd/ckptd.toml.",
+    )
+    return root(config(function))
+
+
+def verb(
+    name: str, *, exit_status: Mapping[int, str], json_help: str = "Print JSON; the keys are in docs/json.md."
+) -> Callable[[Callable[..., Any]], Verb]:
+    """Make a function a verb with the options that all verbs share."""
+
+    def decorate(function: Callable[..., Any]) -> Verb:
+        as_json = click.option("--json", "as_json", is_flag=True, help=json_help)
+        made = click.command(name, cls=Verb, exit_status=exit_status)(as_json(common_options(function)))
+        assert isinstance(made, Verb)
+        return made
+
+    return decorate
