@@ -101,10 +101,27 @@ class TensorValue:
         layout: "dense", "quantized", "sparse_coo", "sparse_csr" (and csc, bsr, bsc), "meta" or "subclass".
         parameter: True for torch.nn.Parameter.
         requires_grad: as saved.
-        extra: what the rebuild function got beyond that: quantizer parameters, (indices, values), subclass and its state.
+        extra: what the rebuild function got beyond that: the quantizer's parameters as a tuple for "quantized";
+            (indices, values, coalesced) for "sparse_coo"; (compressed, plain, values) for the other sparse ones; (class, inner
+            tensor or None) for "subclass"; None for the rest.
+        attributes: Python attributes saved with it (a dict, or a tuple of dict and slots); None without any.
+        conjugate, negative: lazy bits of complex views.
     """
 
-    __slots__ = ("dtype", "extra", "layout", "offset", "parameter", "requires_grad", "shape", "storage", "stride")
+    __slots__ = (
+        "attributes",
+        "conjugate",
+        "dtype",
+        "extra",
+        "layout",
+        "negative",
+        "offset",
+        "parameter",
+        "requires_grad",
+        "shape",
+        "storage",
+        "stride",
+    )
 
     def __init__(
         self,
@@ -128,3 +145,6 @@ class TensorValue:
         self.requires_grad = requires_grad
         self.parameter = parameter
         self.extra = extra
+        self.attributes: Value = None
+        self.conjugate = False
+        self.negative = False
