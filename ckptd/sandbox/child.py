@@ -127,7 +127,7 @@ class Child:
         return entry
 
     def _begin_head(self, now: float, limits: Limits) -> None:
-        self.deadline = Deadline(limits, self.entries[0].size_bytes, now)
+        self.deadline = Deadline(limits, self.entries[0].size_bytes, self.process.pid, now)
 
     def kill(self) -> None:
         """End the process and all of its group, once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import os
 import select
@@ -25,7 +26,7 @@ from ckptd.sandbox.serve import reporter
 #: How long a killed child may take to be gone; one that the kernel holds longer is left behind.
 _GONE_SECONDS = 5.0
 #: How long a child that closed its end may take to end by itself, so that its exit status can be told.
-_GRACE_SECONDS = 0.1
+_GRACE_SECONDS = 1.0
 #: Between two looks at it; its memory takes the kernel about this long.
 _POLL_SECONDS = 0.0002
 
@@ -71,7 +72,9 @@ def _be_child(
     parent: int,
 ) -> NoReturn:
     try:
-        # A Ctrl-C reaches the whole group; the parent ends us.  Its own handlers have no place here.
+        # The handlers of the parent, Python's and those for a traceback of a crash, have no place here.
+        faulthandler.disable()
+        # A Ctrl-C reaches the whole group; the parent ends us.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if "parent_death" in limits.layers:
@@ -114,13 +117,13 @@ def _close_standard_streams() -> None:
 def _await(channel: Channel, child: _Forked, limits: Limits, size_bytes: int) -> tuple[dict[str, Json], Layers]:
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
-    deadline = Deadline(limits, size_bytes, time.monotonic())
+    deadline = Deadline(limits, size_bytes, child.pid, time.monotonic())
     layers: Layers | None = None
     while True:
         left = deadline.at - time.monotonic()
-        if left <= 0:
+        if left <= 0 and not deadline.extend(time.monotonic()):
             raise deadline.late()
-        poll.poll(left * 1000 + 1)
+        poll.poll(max(0.0, left) * 1000 + 1)
         try:
             lines = channel.receive()
         except ChannelClosedError:
@@ -141,7 +144,7 @@ class _Forked:
     """The child's process; its number is ours until it was collected, and never touched after."""
 
     def __init__(self, pid: int) -> None:
-        self._pid = pid
+        self.pid = pid
         self._code: int | None = None
 
     def wait(self, seconds: float) -> int | None:
@@ -149,7 +152,7 @@ class _Forked:
         until = time.monotonic() + seconds
         while self._code is None:
             try:
-                pid, status = os.waitpid(self._pid, os.WNOHANG)
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:  # somebody else collected it
                 self._code = 0
                 break
@@ -164,7 +167,7 @@ class _Forked:
     def end(self) -> None:
         """Kill and collect it."""
         if self._code is None:
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
             self.wait(_GONE_SECONDS)
 
     def describe_end(self) -> WorkerError:

@@ -31,7 +31,7 @@ __all__ = ["Pool", "Result", "Task"]
 MAX_TASKS = 1000
 
 #: A worker that closed its channel gets this long to end by itself, so that its exit status can be told.
-_GRACE_SECONDS = 0.1
+_GRACE_SECONDS = 1.0
 #: A killed worker that is still there after this long is held by the kernel; its task waits no longer.
 _GIVE_UP_SECONDS = 2.0
 #: Looking for ended workers where the kernel has no descriptor that tells.
@@ -143,7 +143,7 @@ class Pool:
         times += [child.give_up_at for child in self._dying]
         if any(child.exit_fd < 0 for child in self._dying):
             times.append(self._clock() + _POLL_SECONDS)
-        if self._queue and not self._children and len(self._dying) < self._most_dying:
+        if self._queue and not self._children and not self._must_wait():
             times.append(self._next_start)
         return min(times, default=None)
 
@@ -164,7 +164,8 @@ class Pool:
             if child.state is State.STARTING:
                 self._end(child, WorkerError("a worker did not start in time"), now)
             elif child.entries and child.deadline is not None:
-                self._end(child, child.deadline.late(), now)
+                if not child.deadline.extend(now):
+                    self._end(child, child.deadline.late(), now)
             else:
                 self._end(child, WorkerError("a worker was idle"), now)
         for child in [*self._dying]:
@@ -217,7 +218,11 @@ class Pool:
     # -- a worker's life
 
     def _may_start(self, now: float) -> bool:
-        return now >= self._next_start and len(self._dying) < self._most_dying
+        return now >= self._next_start and not self._must_wait()
+
+    def _must_wait(self) -> bool:
+        """True until it is known how a start failed, and while too many workers can't be ended."""
+        return len(self._dying) >= self._most_dying or any(not child.told for child in self._dying)
 
     def _start(self, now: float) -> bool:
         try:
