@@ -1,0 +1,55 @@
+"""Load a checkpoint without running it: what was inspected is what is loaded, through one descriptor."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ckptd.checkpoint.reader import read_structure
+from ckptd.errors import StorageError, UsageError
+from ckptd.loading.storages import MapLocation, Storages
+from ckptd.model import Container, Identity
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def load(path: str | os.PathLike[str], map_location: MapLocation = None, *, mmap: bool = False) -> Any:
+    """Give the object that torch.load gives, built from ckptd's own reading of the file.
+
+    State dicts, checkpoint dicts and tensors of every kind come out with equal types, dtypes, strides and sharing; so do
+    numpy scalars and arrays, dates, paths and `argparse.Namespace`, which `torch.load(weights_only=True)` refuses.  The
+    CRC-32 of every storage is checked on the way (torch.load never does that).
+
+    Args:
+        path: a checkpoint in any container.
+        map_location: as for torch.load.  Without it, tensors saved on a device that this machine does not have come to the
+            CPU with a warning, where torch.load raises.
+        mmap: map the file instead of reading it (zip only).  CRCs are not checked then, and whoever truncates or rewrites
+            the file in place while the tensors live kills this process with SIGBUS; torch.save does just that.
+
+    Raises:
+        NeedsCodeError: loading it would run code (a pickled module, an unknown class, TorchScript).
+        UnsafeError: it names code that no model needs, or was built to deceive.
+        FormatError: it is damaged or no checkpoint.
+        StorageError: it cannot be read, or was changed while it was read.
+    """
+    fd = _open(path)
+    try:
+        before = Identity.of(os.fstat(fd))
+        structure = read_structure(fd)
+        _refuse(structure, path)
+        if mmap and structure.container is not Container.ZIP:
+            raise UsageError("cannot map", path=path, why=f"it is a {structure.container} file", cure="load it with mmap=False")
+        loaded = _build(structure, Storages(fd, structure, map_location, mmap=mmap), path)
+        if Identity.of(os.fstat(fd)) != before:
+            raise StorageError("the file was changed while it was read", path=path, cure="load it again")
+        return loaded
+    finally:
+        os.close(fd)
+
+
+def _open(path: str | os.PathLike[str]) -> int:
+    try:
+        return os.open(path, _FLAGS)
+    except OSError as error:
+        raise StorageError("cannot open", path=os.fspath(path), why=error.strerror or str(error)) from error
