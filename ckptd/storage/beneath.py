@@ -75,7 +75,7 @@ def split_relative(relpath: str | bytes) -> list[bytes]:
     Raises:
         OSError: EINVAL or EXDEV, as `open_beneath`.
     """
-    path = os.fsencode(relpath)
+    path = _encoded(relpath)
     parts = path.split(b"/")
     if path.startswith(b"/") or b".." in parts:
         raise OSError(errno.EXDEV, "the path leads out of its root", os.fsdecode(path))
@@ -122,10 +122,17 @@ def entry_name(name: str) -> str:
     """Pass a string that is to name an entry of a directory; the one gate for whatever ckptd writes or looks up.
 
     Raises:
-        OSError: EINVAL when it is empty, ".", "..", or holds "/" or NUL; ENAMETOOLONG above 255 bytes.
+        OSError: EINVAL when it is empty, ".", "..", holds "/" or NUL or can't be encoded; ENAMETOOLONG above 255 bytes.
     """
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise OSError(errno.EINVAL, "not a name of a directory entry", name)
-    if len(name) > 63 and len(os.fsencode(name)) > 255:  # at most four bytes a character
+    if len(name) > 255 or (not name.isascii() and len(_encoded(name)) > 255):
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
     return name
+
+
+def _encoded(path: str | bytes) -> bytes:
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError as error:  # half a surrogate pair, out of a file: no name on any disk
+        raise OSError(errno.EINVAL, "not a name that a file can have", repr(path)) from error

@@ -192,7 +192,7 @@ class TestFaults:
             os.close(fd)
             assert (tmp_path / "a.json").stat().st_size == 40 << 10
         finally:
-            subprocess.run(["umount", tmp_path], check=True)
+            subprocess.run(["umount", "-l", tmp_path], check=True)
 
     @pytest.mark.root
     def test_a_read_only_file_system_is_reported(self, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ class TestFaults:
                 write_new(fd, "a.json", DATA)
             os.close(fd)
         finally:
-            subprocess.run(["umount", tmp_path], check=True)
+            subprocess.run(["umount", "-l", tmp_path], check=True)
 
     @pytest.mark.root
     def test_a_directory_without_the_right_to_write_is_reported(self, tmp_path: Path, dir_fd: int) -> None:

@@ -40,6 +40,7 @@ TABLE = {
     "dir//file": errno.EINVAL,
     "dir/": errno.EINVAL,
     "fi\0le": errno.EINVAL,
+    "half \ud800 a pair": errno.EINVAL,
     "link-to-file": errno.ELOOP,
     "link-to-dir": errno.ELOOP,
     "link-to-dir/file": errno.ELOOP,
@@ -205,7 +206,7 @@ def test_a_kernel_that_answers_eperm_gets_the_walk(root: Path, monkeypatch: pyte
         kernel._has_openat2.cache_clear()
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\0b", "x" * 256, "é" * 128])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\0b", "x" * 256, "é" * 128, "\ud800"])
 def test_what_is_no_entry_of_a_directory_never_becomes_one(name: str) -> None:
     with pytest.raises(OSError):
         entry_name(name)
