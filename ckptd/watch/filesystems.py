@@ -98,10 +98,10 @@ def classify(name: str) -> FileSystem:
 
 def _find_by_mount(fd: int) -> FileSystem | None:
     try:
-        info = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
+        info = Path(f"/proc/self/fdinfo/{fd}").read_bytes()
     except OSError:
         return None
-    found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
+    found = re.search(rb"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
     if found is None:
         return None
     return next((mount.file_system for mount in _read_mounts() if mount.id == int(found[1])), None)

@@ -6,6 +6,7 @@ the old one.  `look` gathers what lies at the path, `judge` says what that means
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -206,18 +207,27 @@ def _write_id(root_fd: int) -> str:
     temporary = f".{ID_NAME}-{secrets.token_hex(8)}.tmp"
     state_fd = os.open(STATE_NAME, _DIRECTORY | os.O_NOFOLLOW, dir_fd=root_fd)
     try:
-        fd = os.open(temporary, _CREATE, 0o600, dir_fd=state_fd)
-        try:
-            os.write(fd, root_id.encode("ascii") + b"\n")
-            os.fsync(fd)
-        finally:
-            os.close(fd)
         # Whole before it has its name: a torn id would look like another root after a power cut.
-        os.rename(temporary, ID_NAME, src_dir_fd=state_fd, dst_dir_fd=state_fd)
+        try:
+            _write_durably(state_fd, temporary, root_id.encode("ascii") + b"\n")
+            os.rename(temporary, ID_NAME, src_dir_fd=state_fd, dst_dir_fd=state_fd)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=state_fd)
+            raise
         os.fsync(state_fd)
     finally:
         os.close(state_fd)
     return root_id
+
+
+def _write_durably(dir_fd: int, name: str, data: bytes) -> None:
+    fd = os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
+    try:
+        os.write(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _name(root_fd: int) -> str:

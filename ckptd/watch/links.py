@@ -27,18 +27,20 @@ def read_link(root_fd: int, path: str, wanted: Wanted) -> Link | Finding | None:
     if name.startswith(".") or wanted.ignores(path):
         return None
     root = os.readlink(f"/proc/self/fd/{root_fd}")
-    real = os.path.realpath(f"{root}/{path}")
     try:
+        real = os.path.realpath(f"{root}/{path}", strict=True)  # strict: a loop of links is an error, not a path
         target = os.stat(real, follow_symlinks=False)
     except OSError:
-        return _find(path, "link-broken", "links to nothing") if wanted.wants_name(name) else None
+        return _find(path, "link-broken", "leads nowhere") if wanted.wants_name(name) else None
+    if real == root:
+        return None
     is_directory = stat.S_ISDIR(target.st_mode)
     if not is_directory and not wanted.wants_name(name):
         return None
     inside = real.startswith(root.rstrip("/") + "/")
     if inside:
         relative = real[len(root.rstrip("/")) + 1 :]
-        seen = wanted.enters(relative) if is_directory else wanted.wants_path(relative)
+        seen = wanted.enters(relative) if is_directory else stat.S_ISREG(target.st_mode) and wanted.wants_path(relative)
         return Link(relative) if seen else _find(path, "link-unwatched", "links to a name in this root that is not looked at")
     kind = "a directory" if is_directory else "a file"
     return _find(path, "link-outside", f"links to {kind} outside this root, not followed; add that place as a root")

@@ -14,6 +14,7 @@ import errno
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -113,7 +114,7 @@ class Observer:
         What keeps the kernel from telling us is a finding, and the clock takes over; a root that is not there leaves an
         observer that is not alive: `restart` it when it is back.
         """
-        logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it is all told here: losses, findings, alive()
+        _silence_watchdog()
         self._findings.clear()
         root = os.path.realpath(self.root)
         try:
@@ -228,6 +229,12 @@ class Observer:
     def lose_root(self) -> None:
         """Note that the root itself was removed; for the event handler."""
         self._doubt("root deleted")
+
+
+def _silence_watchdog() -> None:
+    # What it logs and warns of is told here: losses, findings, alive().  Watching a directory twice does no harm.
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
 
 
 class _Hints(FileSystemEventHandler):

@@ -28,7 +28,7 @@ from ckptd.model import Openness
 #: Descriptors looked at in one pass over /proc, 2 to 15 µs each; what a machine has beyond that stays unknown.
 MAX_DESCRIPTORS = 50_000
 
-_INODE = re.compile(r"^ino:\s*(\d+)$", re.MULTILINE)
+_INODE = re.compile(rb"^ino:\s*(\d+)$", re.MULTILINE)
 
 
 def find_writer(fd: int, written_files: Callable[[], frozenset[int]] | None = None) -> Openness:
@@ -103,7 +103,7 @@ def _find_written(process: str, number: str) -> int | None:
         # The write bit of the link itself says how the file was opened.  Source: proc_pid_fd(5).
         if not os.lstat(f"{process}/fd/{number}").st_mode & 0o200:
             return None
-        info = Path(f"{process}/fdinfo/{number}").read_text(encoding="ascii")
+        info = Path(f"{process}/fdinfo/{number}").read_bytes()
     except OSError:
         return None
     inode = _INODE.search(info)

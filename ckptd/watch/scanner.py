@@ -109,7 +109,7 @@ def observe(root_fd: int, path: str, wanted: Wanted) -> Observation:
     parent = path.rpartition("/")[0]
     if not path:
         return Directory()
-    if path.count("/") >= MAX_DEPTH or not wanted.enters(parent):
+    if path[0] == "/" or path.count("/") >= MAX_DEPTH or not wanted.enters(parent):
         return Absent()
     try:
         directory = _open_below(root_fd, parent)

@@ -26,6 +26,31 @@ class Losses:
     errors: int = 0
 
 
+class _ShortCallback(WatchCallback):
+    """Stand before watchdog's watch group, whose repr lists every directory it watches.
+
+    watchdog formats that repr into a warning each time a directory is watched twice, which happens to most new nested
+    ones: with 20,000 directories 2 MB of text for each.
+    """
+
+    __slots__ = ("_group",)
+
+    def __init__(self, group: WatchCallback) -> None:
+        self._group = group
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """Pass it on."""
+        self._group.on_event(event)
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """Pass it on."""
+        self._group.on_watch_deleted(wd)
+
+    def on_queue_overflow(self) -> None:
+        """Pass it on."""
+        self._group.on_queue_overflow()
+
+
 class Source(InotifyFD):
     """The thread that reads the kernel's queue; `on_loss(why)` is called in it, under watchdog's locks: it must only note."""
 
@@ -33,11 +58,13 @@ class Source(InotifyFD):
         super().__init__()
         self._losses = losses
         self._on_loss = on_loss
+        self._short: dict[CallbackId, _ShortCallback] = {}
 
     def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         """Watch one directory; tell when it is one too many, which watchdog passes over in silence below the root."""
+        short = self._short.setdefault(id_, _ShortCallback(callback))
         try:
-            return super().add_callback(path, mask, callback, id_)
+            return super().add_callback(path, mask, short, id_)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 self._losses.refused_watches += 1

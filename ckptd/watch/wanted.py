@@ -37,7 +37,7 @@ class Wanted:
     def wants_path(self, path: str) -> bool:
         """Say whether the file at this relative path would be found by a scan."""
         directory, _, name = path.rpartition("/")
-        return name != "" and self.wants_name(name) and self.enters(directory) and not self.ignores(path)
+        return name != "" and path[0] != "/" and self.wants_name(name) and self.enters(directory) and not self.ignores(path)
 
     def enters(self, directory: str) -> bool:
         """Say whether a scan would walk into the directory at this relative path ("" is the root)."""
