@@ -16,7 +16,7 @@ from ckptd.errors import StorageError
 from ckptd.model import Finding, Identity
 from ckptd.storage import kernel
 from ckptd.storage.beneath import entry_name
-from ckptd.storage.compare import fingerprint, is_expected, is_untouched
+from ckptd.storage.compare import fingerprint, is_being_written, is_expected, is_same_entry
 from ckptd.storage.faults import NameTakenError, place_of, storage_error, translated
 from ckptd.storage.temporary import discard, new_temporary_name, rename_new, swap_name_for, write_temporary
 
@@ -144,7 +144,8 @@ def give_back(dir_fd: int, swap: str, name: str, mine: Identity) -> None:
     """Put what came out of `name` back, and let anything that was saved there since win over it.
 
     After each exchange the hidden name holds what was in place a moment ago.  Is that what we had put there ourselves, the
-    work is done; else it is newer than what is in place now, and goes back in turn.
+    work is done; else it is newer than what is in place now, and goes back in turn.  Where nobody can say which of two saves
+    is the newer one, both are kept; the next sweep looks again.
 
     Raises:
         StorageError: it could not go back; the message says under which name it is kept.
@@ -159,7 +160,10 @@ def give_back(dir_fd: int, swap: str, name: str, mine: Identity) -> None:
                 if _renamed_back(dir_fd, swap, name):
                     return
                 continue
-            if is_untouched(dir_fd, swap, put):
+            if is_same_entry(dir_fd, swap, put):
+                if is_being_written(dir_fd, swap):  # what will be written must land under the name
+                    kernel.rename(dir_fd, swap, name, kernel.RENAME_EXCHANGE)
+                    break
                 discard(dir_fd, swap)
                 return
             put = coming

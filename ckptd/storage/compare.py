@@ -33,15 +33,18 @@ def is_expected(dir_fd: int, name: str, expected: Identity | str) -> bool:
         return False  # a link, a socket, not ours to read: nothing that was expected
 
 
-def is_untouched(dir_fd: int, name: str, put: Identity) -> bool:
-    """Tell whether an entry of any type, readable or not, is the one that was put there; no writer has it open."""
-    if Identity.of(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))[:4] != put[:4]:
-        return False
+def is_same_entry(dir_fd: int, name: str, put: Identity) -> bool:
+    """Tell whether an entry of any type, readable or not, is the one that was put there, and unchanged."""
+    return Identity.of(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))[:4] == put[:4]
+
+
+def is_being_written(dir_fd: int, name: str) -> bool:
+    """Tell whether somebody has an entry open for writing, as far as the kernel says it."""
     try:
         with _opened(dir_fd, name) as fd:
-            return not has_writer(fd)
+            return stat.S_ISREG(os.fstat(fd).st_mode) and has_writer(fd)
     except OSError:
-        return True
+        return False
 
 
 def has_writer(fd: int) -> bool:

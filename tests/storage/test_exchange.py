@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
@@ -15,10 +16,10 @@ from hypothesis import strategies as st
 
 from ckptd.errors import StorageError
 from ckptd.model import Identity
-from ckptd.storage import kernel, temporary
+from ckptd.storage import compare, kernel, temporary
 from ckptd.storage.atomic import Outcome, exchange_if_same
 from ckptd.storage.leftovers import sweep_leftovers
-from tests.storage.forks import NOBODY, killed_at_every_call, run_as_nobody
+from tests.storage.forks import NOBODY, killed_at_every_call, run_as_nobody, run_in_child
 
 OLD = b"what was read " * 100
 NEW = b"what we write " * 200
@@ -132,6 +133,28 @@ def test_a_second_save_before_the_first_is_back_wins_over_it(
     assert exchange_if_same(dir_fd, "a.json", digest(OLD), NEW).outcome is Outcome.CHANGED
     assert place.read_bytes() == LATER
     assert names(place.parent) == ["a.json"]
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_writer_that_opened_ours_just_then_costs_no_save(
+    place: Path, dir_fd: int, at_exchange: Callable, writes: bool
+) -> None:
+    """A save came out, and before it is back somebody opens what we had put in place: will they write?"""
+    writers = []
+    at_exchange(1, lambda: save_by_rename(place, SAVED))
+    at_exchange(2, lambda: writers.append(place.open("r+b")))
+    with pytest.raises(StorageError, match=r"kept as \.ckptd-"):
+        exchange_if_same(dir_fd, "a.json", digest(OLD), NEW)
+    with writers[0] as writer:
+        writer.write(LATER if writes else b"")
+    swept = sweep_leftovers(dir_fd, time.time() + 60)
+    if writes:
+        assert place.read_bytes().startswith(LATER)
+        assert [finding.code for finding in swept.findings] == ["save-kept-aside"]
+        assert len(names(place.parent)) == 2
+    else:
+        assert place.read_bytes() == SAVED
+        assert names(place.parent) == ["a.json"]
 
 
 def test_a_third_save_wins_over_the_second(place: Path, dir_fd: int, at_exchange: Callable) -> None:
@@ -373,3 +396,22 @@ def test_the_newest_wins_even_when_the_exchange_back_fails(place: Path, dir_fd: 
         exchange_if_same(dir_fd, "a.json", digest(OLD), NEW)
     kept = [name for name in names(place.parent) if name.startswith(".ckptd-")]
     assert (place.parent / kept[0]).read_bytes() == SAVED
+
+
+def test_who_opens_the_file_while_we_ask_for_writers_does_not_end_us(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel signals the holder of a lease when somebody wants to write; SIGIO would end the process."""
+    real = fcntl.fcntl
+
+    def opened_meanwhile(fd: int, command: int, argument: int) -> object:
+        result = real(fd, command, argument)
+        if (command, argument) == (fcntl.F_SETLEASE, fcntl.F_RDLCK):
+            with pytest.raises(BlockingIOError):
+                os.open(place, os.O_WRONLY | os.O_NONBLOCK)
+        return result
+
+    def ask() -> None:
+        fd = os.open(place, os.O_RDONLY)
+        assert compare.has_writer(fd) is False
+
+    monkeypatch.setattr(fcntl, "fcntl", opened_meanwhile)
+    assert run_in_child(ask) == 0
