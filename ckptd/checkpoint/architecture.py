@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 from ckptd.checkpoint.summary import summarise
@@ -72,7 +73,7 @@ def describe(named: Sequence[tuple[str, TensorValue]]) -> Architecture:
             group[leaf] = tensor
     tied = _find_tied(named)
     copies = {name: names[0] for names in tied for name in names[1:]}
-    layers = []
+    layers: list[Layer] = []
     for prefix, group in _merge(groups).items():
         if len(layers) >= MAX_LAYERS:
             break
@@ -86,8 +87,10 @@ def describe(named: Sequence[tuple[str, TensorValue]]) -> Architecture:
 _INNER = re.compile(r"\.(?:_packed_params(?:\._packed_params)?|parametrizations\.[a-z_0-9]+)$")
 
 
-def _merge(groups: Mapping[str, dict[str, TensorValue]]) -> dict[str, dict[str, TensorValue]]:
+def _merge(groups: dict[str, dict[str, TensorValue]]) -> dict[str, dict[str, TensorValue]]:
     """Join what belongs to one layer though its names lie deeper ("fc._packed_params._packed_params.0")."""
+    if not any("_packed_params" in prefix or "parametrizations" in prefix for prefix in groups):
+        return groups
     merged: dict[str, dict[str, TensorValue]] = {}
     for prefix, group in groups.items():
         inner = _INNER.search(prefix) if "_packed_params" in prefix or "parametrizations" in prefix else None
@@ -104,12 +107,7 @@ def _merge(groups: Mapping[str, dict[str, TensorValue]]) -> dict[str, dict[str, 
 
 def numel(tensor: TensorValue) -> int:
     """Count the elements of a tensor, as its shape claims them."""
-    count = 1
-    for size in tensor.shape:
-        count *= size
-        if count > _MOST:
-            return _MOST
-    return count
+    return min(prod(tensor.shape), _MOST)
 
 
 def item_bytes(dtype: str) -> int:
@@ -132,6 +130,9 @@ def _layer(prefix: str, group: Mapping[str, TensorValue], copies: Mapping[str, s
 
 
 def _classify(prefix: str, group: Mapping[str, TensorValue]) -> tuple[str, dict[str, Json]]:
+    weight = group.get("weight")
+    if weight is not None and "running_mean" not in group and "in_proj_weight" not in group:
+        return _by_weight(prefix, weight, group)
     if any(leaf.startswith("weight_ih") for leaf in group):
         found = _recurrent(group)
         if found is not None:
@@ -141,7 +142,7 @@ def _classify(prefix: str, group: Mapping[str, TensorValue]) -> tuple[str, dict[
     if "running_mean" in group or "running_var" in group:
         size = (group.get("running_mean") or group["running_var"]).shape
         return "batch_norm", {"num_features": size[0]} if size else {}
-    weight = group.get("weight") or group.get("weight_v") or group.get("qweight") or group.get("weight_packed")
+    weight = weight or group.get("weight_v") or group.get("qweight") or group.get("weight_packed")
     if weight is None:
         return "other", {}
     return _by_weight(prefix, weight, group)

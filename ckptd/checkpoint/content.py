@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ckptd.checkpoint import metrics
 from ckptd.checkpoint.names import parse_name
 from ckptd.checkpoint.names.dates import find_date
-from ckptd.checkpoint.plain import class_name, clean, mapping_of, moment_of, number_of, text_of, to_json, unwrap
+from ckptd.checkpoint.jsonable import class_name, clean, mapping_of, moment_of, number_of, text_of, to_json, unwrap
 from ckptd.checkpoint.values import Opaque, TensorValue, Value
 from ckptd.model import Json, Source
 

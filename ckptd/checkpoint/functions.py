@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ckptd.checkpoint.plain import clean, to_json
+from ckptd.checkpoint.jsonable import clean, to_json
 from ckptd.model import Json
 
 #: Characters of one file; a training function is a few kilobytes of source.

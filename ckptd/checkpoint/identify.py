@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from ckptd.checkpoint.plain import class_name, class_of, mapping_of, state_of
+from ckptd.checkpoint.jsonable import class_name, class_of, mapping_of, state_of
 from ckptd.checkpoint.values import Opaque, OrderedDictValue, TensorValue, Value
 from ckptd.model import Container, Kind
 

@@ -13,7 +13,7 @@ from ckptd.checkpoint.architecture import Architecture, describe
 from ckptd.checkpoint.content import Content, read_content
 from ckptd.checkpoint.identify import Identified, identify
 from ckptd.checkpoint.names import NameReading, parse_name
-from ckptd.checkpoint.plain import clean
+from ckptd.checkpoint.jsonable import clean
 from ckptd.checkpoint.values import TensorValue, Value
 from ckptd.model import Container, Json, Kind, Layer, Metadata, Source
 
