@@ -90,22 +90,22 @@ def settle(tracked: Tracked, *, complete: bool | None, openness: Openness, now: 
         now: monotonic seconds, as in `track`.
         rules: the settings.
     """
-    quiet = max(0.0, now - tracked.quiet_since)
-    limit = max(rules.incomplete_seconds, rules.settle_seconds)
+    settled_at = tracked.quiet_since + rules.settle_seconds
+    given_up_at = max(tracked.quiet_since + rules.incomplete_seconds, settled_at)
     let_go = tracked.closed or openness is Openness.CLOSED
     whole = complete is not False and not _is_new_and_empty(tracked, openness)
-    if whole and openness is not Openness.OPEN and ((complete is True and let_go) or quiet >= rules.settle_seconds):
+    if whole and openness is not Openness.OPEN and ((complete is True and let_go) or now >= settled_at):
         return Ready()
-    if quiet >= limit:
-        return Incomplete(quiet) if complete is False else Ready()
-    return WaitUntil(min(now + _find_pause(quiet, rules), tracked.quiet_since + limit))
+    if now >= given_up_at:
+        return Incomplete(now - tracked.quiet_since) if complete is False else Ready()
+    return WaitUntil(min(_find_next_look(tracked.quiet_since, settled_at, now), given_up_at))
 
 
-def _find_pause(quiet: float, rules: SettleRules) -> float:
-    if quiet < rules.settle_seconds:
-        return max(rules.settle_seconds - quiet, LEAST_PAUSE_SECONDS)
+def _find_next_look(quiet_since: float, settled_at: float, now: float) -> float:
+    if now < settled_at:
+        return max(settled_at, now + LEAST_PAUSE_SECONDS)
     # As long again as it has been quiet: few looks at a file that nobody touches, soon enough where no hint will come.
-    return max(quiet, LEAST_PAUSE_SECONDS)
+    return now + max(now - quiet_since, LEAST_PAUSE_SECONDS)
 
 
 def _is_same(before: RawIdentity, after: RawIdentity) -> bool:

@@ -15,7 +15,7 @@ from tests.watch.watching import needs_root, watching
 
 @pytest.mark.parametrize(
     "name",
-    "nfs nfs4 cifs smb2 smb3 9p virtiofs ceph lustre beegfs gpfs fuse fuse.sshfs fuse.rclone fuse.s3fs fuse.ceph fuse.glusterfs afs".split(),
+    "nfs nfs4 cifs smb2 smb3 9p virtiofs ceph lustre beegfs gpfs fuse fuse.sshfs fuse.rclone fuse.s3fs fuse.glusterfs".split(),
 )
 def test_network_file_systems(name):
     """Other hosts write there unseen; an unknown FUSE is taken for one."""

@@ -241,7 +241,7 @@ def mount_tmpfs(path: Path) -> None:
 @pytest.mark.root
 @needs_root
 def test_unmounted_root_is_an_incident_and_the_remounted_one_is_not(mount):
-    """The directory under the mount point is empty and has no id; no event tells of it, and a new tmpfs may have the old number."""
+    """The directory below is empty and has no id; no event tells of it, and a new tmpfs may have the old number."""
     mark(mount)
     (mount / "a.pth").write_bytes(b"x")
     known = known_of(mount, files=1)

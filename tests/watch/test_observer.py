@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ckptd.watch.observer import Observer
-from tests.watch.watching import kernel_limit, needs_root, wait_until, watching
+from tests.watch.limited import run_limited
+from tests.watch.watching import Watching, kernel_limit, needs_root, wait_until, watching
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_directory_renamed_inside_hints_at_both_names(root):
 
 
 def test_directory_removed_or_moved_out_is_a_hint(root, outside):
-    """watchdog says only that the directory went; the files in it follow from that."""
+    """Watchdog says only that the directory went; the files in it follow from that."""
     for name in ("gone", "moved"):
         (root / name).mkdir()
         write(root / name / "a.pth")
@@ -136,7 +137,7 @@ def test_directory_removed_or_moved_out_is_a_hint(root, outside):
 
 
 def test_two_directories_that_had_one_name_and_both_go_leave_the_watcher_alive(root, outside):
-    """watchdog 7.1.0 dies of a KeyError there, in a thread that no `is_alive` of its own covers."""
+    """Watchdog 7.1.0 dies of a KeyError there, in a thread that no `is_alive` of its own covers."""
     with watching(root) as seen:
         (root / "d").mkdir()
         seen.wait_hint("d")
@@ -157,7 +158,7 @@ def test_two_directories_that_had_one_name_and_both_go_leave_the_watcher_alive(r
 
 
 def test_symlinked_root_is_watched(root, tmp_path):
-    """watchdog sees nothing at all through a link, and says nothing about it."""
+    """Watchdog sees nothing at all through a link, and says nothing about it."""
     link = tmp_path / "link"
     link.symlink_to(root)
     with watching(link) as seen:
@@ -183,7 +184,7 @@ def test_root_deleted_and_made_again_is_watched_after_a_restart(root):
 
 
 def test_missing_root_at_the_start_does_not_raise(root):
-    """watchdog raises FileNotFoundError at start and RuntimeError at the join; here it is a finding."""
+    """Watchdog raises FileNotFoundError at start and RuntimeError at the join; here it is a finding."""
     root.rmdir()
     with watching(root) as seen:
         assert not seen.observer.alive()
@@ -226,22 +227,26 @@ def test_callback_that_raises_stops_nothing(root):
 @pytest.mark.root
 @needs_root
 def test_queue_overflow_is_a_doubt_and_the_watches_hold_afterwards(root):
-    """IN_Q_OVERFLOW is no event of watchdog; the doubt comes after the watches were set anew, so that a scan that starts
-    then misses nothing."""
+    """By itself watchdog tells nobody; our doubt comes after the watches were set anew, so that a scan then misses nothing."""
     (root / "sub").mkdir()
-    with kernel_limit("max_queued_events", 16), watching(root) as seen:
-        note = seen.doubts.append
+    seen = Watching(root)
+    with kernel_limit("max_queued_events", 16):  # taken over by the instance when it is made; lowered as briefly as can be
+        seen.observer.start()
+    note = seen.doubts.append
 
-        def write_at_once(why: str) -> None:
-            note(why)
-            write(root / "sub" / "while-in-doubt.pth")
+    def write_at_once(why: str) -> None:
+        note(why)
+        write(root / "sub" / "while-in-doubt.pth")
 
-        seen.observer._on_doubt = write_at_once
+    seen.observer._on_doubt = write_at_once
+    try:
         stall(seen.observer, root)
         seen.wait_doubt("overflow")
         seen.wait_hint("sub/while-in-doubt.pth", closed=True)
         assert seen.observer.losses.overflows >= 1
         assert seen.observer.alive()
+    finally:
+        seen.observer.stop()
 
 
 def stall(observer: Observer, root: Path) -> None:
@@ -252,50 +257,41 @@ def stall(observer: Observer, root: Path) -> None:
             write(root / f"{number}.pth", b"")
 
 
-@pytest.mark.root
-@needs_root
 def test_watch_limit_is_a_finding_and_the_clock_takes_over(root):
-    """watchdog starts without a word and sees half of the directories."""
-    for number in range(40):
-        (root / f"d{number}").mkdir()
-    with kernel_limit("max_user_watches", 20), watching(root, polling_seconds=0.05) as seen:
-        assert "watch-limit" in [finding.code for finding in seen.observer.findings]
-        assert seen.observer.losses.refused_watches > 0
-        assert seen.observer.is_polling
-        assert seen.doubts.count("watch limit") == 1
-        seen.wait_doubt("polling", times=2)
-        write(root / "a.pth")
-        seen.wait_hint("a.pth", closed=True)
+    """By itself watchdog starts without a word and sees half of the directories."""
+    answer = run_limited("few_watches", root)
+    assert answer["refused"] > 0
+    assert answer == {
+        "alive": True,
+        "polling": True,
+        "findings": ["watch-limit"],
+        "refused": answer["refused"],
+        "limit_doubts": 1,
+    }
 
 
-@pytest.mark.root
-@needs_root
 def test_watch_limit_hit_later_by_a_new_directory_is_noticed(root):
     """A tree that grows into the limit loses its new directories, in silence as far as watchdog goes."""
-    with watching(root, polling_seconds=0.05) as seen, kernel_limit("max_user_watches", 1):
-        (root / "one-too-many").mkdir()
-        seen.wait_doubt("watch limit")
-        seen.wait_doubt("polling")
+    answer = run_limited("few_watches_later", root)
+    assert (answer["polling"], answer["findings"], answer["limit_doubts"]) == (True, ["watch-limit"], 1)
 
 
-@pytest.mark.root
-@needs_root
 def test_no_watch_left_for_the_root_itself_means_polling(root):
     """The only case in which watchdog raises: OSError 28."""
-    with kernel_limit("max_user_watches", 0), watching(root, polling_seconds=0.05) as seen:
-        assert [finding.code for finding in seen.observer.findings] == ["watch-limit"]
-        seen.wait_doubt("polling")
-        assert seen.observer.alive()
+    answer = run_limited("no_watch", root)
+    assert (answer["alive"], answer["polling"], answer["findings"]) == (True, True, ["watch-limit"])
 
 
-@pytest.mark.root
-@needs_root
 def test_no_inotify_instance_left_means_polling(root):
     """OSError 24, by the limit of instances of one user."""
-    with kernel_limit("max_user_instances", 0), watching(root, polling_seconds=0.05) as seen:
-        assert [finding.code for finding in seen.observer.findings] == ["watch-instances"]
-        seen.wait_doubt("polling")
-        assert seen.observer.alive()
+    answer = run_limited("no_instance", root)
+    assert (answer["alive"], answer["polling"], answer["findings"]) == (True, True, ["watch-instances"])
+
+
+def test_restarts_give_their_inotify_instances_back(root):
+    """A daemon whose share comes and goes must not use up the 128 of its user."""
+    answer = run_limited("many_restarts", root)
+    assert (answer["alive"], answer["polling"], answer["findings"]) == (True, False, [])
 
 
 def test_polling_backend_doubts_by_the_clock_and_ends(root):

@@ -66,7 +66,7 @@ def test_file_written_under_another_name(path, fd, tmp_path):
 
 
 def test_shared_mapping_counts_after_its_descriptor_is_closed(path, fd):
-    """torch's UntypedStorage.from_file(shared=True) closes and goes on writing."""
+    """Torch's UntypedStorage.from_file(shared=True) closes and goes on writing."""
     writer = os.open(path, os.O_RDWR)
     mapped = mmap.mmap(writer, 0)
     os.close(writer)
@@ -121,7 +121,7 @@ def breaking(pid: int) -> bool:
 def test_writers_are_not_held_up(path, fd):
     """A writer that opens and closes all the time beside 2,000 questions goes on, and no signal reaches us."""
     got: list[int] = []
-    before = signal.signal(signal.SIGIO, lambda number, frame: got.append(number))
+    before = signal.signal(signal.SIGIO, lambda number, _: got.append(number))
     stop = threading.Event()
     rounds = 0
 
