@@ -16,7 +16,7 @@ help:
 	@echo "make bench   measure everything that the design owes, beside its peers"
 	@echo "make fuzz    1,000,000 mutated files"
 	@echo "make soak    200 kills of the daemon while 500 files arrive"
-	@echo "make config  generate config/* and docs/settings.md from the settings' model"
+	@echo "make config  generate config/* and the generated pages of docs"
 	@echo "make clean   remove .venv and caches; never a checkpoint"
 
 # Two stamps in one environment: what running needs, and what testing needs on top. A second make finds them and is quick.
@@ -59,13 +59,14 @@ bench: $(VENV)/.ready-to-test $(PEERS)/.ready
 	CKPTD_BENCH_PEERS=$(PEERS) $(BIN)/python -m bench.run
 
 fuzz: $(VENV)/.ready-to-test
-	CKPTD_FUZZ_CASES=1000000 $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
+	$(BIN)/python -m tests.fuzz.run --count 1000000 --seed 1
 
 soak: $(VENV)/.ready-to-test
 	CKPTD_SOAK_KILLS=200 CKPTD_SOAK_FILES=500 $(BIN)/python -m pytest tests/e2e/test_kills.py $(PYTEST_ARGS)
 
 config: $(VENV)/.ready-to-run
 	$(BIN)/python -m ckptd.settings.sample
+	$(BIN)/python -m tests.docs.pages
 
 clean:
 	rm -rf $(VENV) .cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

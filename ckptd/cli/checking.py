@@ -27,7 +27,7 @@ def doctor(*, as_json: bool) -> int:
     else:
         for check in checks:
             mark, colour = ("ok", "green") if check.ok else _MARKS[str(check.severity)]
-            click.echo(f"{click.style(f'{mark:<8}', fg=colour)} {check.name}: {escape(check.message, 1_000)}")
+            click.echo(f"{click.style(f'{mark:<8}', fg=colour)} {escape(check.name, 1_000)}: {escape(check.message, 1_000)}")
             if check.cure and not check.ok:
                 click.echo(f"{'':<8} what to do: {escape(check.cure, 1_000)}")
     return 1 if any(not check.ok and str(check.severity) != "info" for check in checks) else 0

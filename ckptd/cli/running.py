@@ -90,5 +90,5 @@ def _describe(summary: ScanSummary) -> str:
     counts += [f"{getattr(summary, key):,} {key}" for key in ("moved", "unfinished") if getattr(summary, key)]
     text = f"{plural(summary.seen, 'file')} seen in {format_duration(summary.seconds)}: {', '.join(counts)}"
     if summary.frozen:
-        text += f"\n{plural(summary.frozen, 'file')} gone, which is not believed; if it is meant to be so: ckptd scan --believe-losses"
+        text += f"\n{plural(summary.frozen, 'file')} gone, which is not believed; ckptd scan --believe-losses does"
     return text
