@@ -1,317 +1,132 @@
-"""Inert values as plain JSON: bounded, finite, without home directories, harmless to show.
+"""Tell whether an opaque value is one of the plain things that `ckptd.load` rebuilds without running code.
 
-Everything here takes hostile values: shared and cyclic ones end at a budget, never at the recursion limit.
+One check for each name: collections, numpy scalars and arrays of plain dtypes, dates, paths, Namespace.  `ok` is a promise
+that loading works, so a value that only looks like one of these is refused here.
 """
 
 from __future__ import annotations
 
-import datetime
 import re
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 
-from ckptd.checkpoint.values import Global, Opaque, OrderedDictValue, TensorValue, Value
-from ckptd.model import Json
-from ckptd.text import escape
+from ckptd.checkpoint.globals import FACTORIES
+from ckptd.checkpoint.values import Global, Opaque, Value
 
-#: Characters of one string; more of a path or a description helps nobody.
-MAX_TEXT = 1024
-#: Nesting and number of values of the hyperparameters of one file.
-MAX_DEPTH = 6
-MAX_VALUES = 500
-#: JSON readers and the index hold 64-bit integers; a larger one is given as its digits.
-_INT64 = 2**63
-
-_HOME = re.compile(
-    r"(?:/[\w.-]{1,64}){0,2}/(?:home|Users)/[^/\\\s:;,'\"]{1,64}"
-    r"|(?<![\w.~/-])/root(?![\w.-])"
-    r"|[A-Za-z]:[\\/]{1,2}(?:Users|Documents and Settings)[\\/]{1,2}[^\\/:;\"]{1,64}"
-)
-#: Keys whose values are nobody else's business.
-_SECRET = re.compile(
-    r"(?i)(?:^|[_-])(?:password|passwd|secret|api_?key|access_?key|secret_?key|private_?key|(?:auth|access|hf|github|wandb|api)_?token|wandb_?key)$"
-)
+#: dtype codes of plain elements: no objects, no fields.
+_DTYPE = re.compile(r"[?bBhHiIlLqQefdgFDG]|[biufcSUV][0-9]{1,9}|[mM]8")
 
 
-def clean(text: str) -> str:
-    """Bound a string, replace home directories by "~" and escape what is no visible text."""
-    text = text[: 4 * MAX_TEXT]
-    if "/" in text or "\\" in text:
-        text = _HOME.sub("~", text)
-    return escape(text, MAX_TEXT)
-
-
-def class_of(value: Opaque) -> Global | None:
-    """Give the class an opaque value would have been an object of, None when it is no plain construction."""
-    callee = value.callee
-    if not isinstance(callee, Global):
-        return None
-    if callee.name in {"_reconstructor", "__newobj__", "__newobj_ex__"} and callee.module in {"copyreg", "copy_reg"}:
-        first = value.args[0] if type(value.args) is tuple and value.args else None
-        return first if isinstance(first, Global) else None
-    return callee
-
-
-def state_of(value: Opaque) -> dict[Value, Value] | None:
-    """Give the attributes of an opaque object, None when it has none."""
-    state = value.state
-    if type(state) is tuple and len(state) == 2:  # (__dict__, slots)
-        state = state[0] if isinstance(state[0], dict) else state[1]
-    return state if isinstance(state, dict) else None
-
-
-def mapping_of(value: Value) -> dict[Value, Value] | None:
-    """Give what is or would be a mapping: dicts, namespaces, OmegaConf's and others' dictionaries with attributes."""
-    if isinstance(value, dict):
-        return value
-    if not isinstance(value, Opaque):
-        return None
-    if value.items:
-        return {key: item for key, item in value.items if type(key) is str}
-    state = state_of(value)
-    if state is None:
-        return None
-    content = state.get("_content", state.get("_fields"))
-    return content if isinstance(content, dict) else state
-
-
-def unwrap(value: Value) -> Value:
-    """Take the value out of OmegaConf's nodes."""
-    if isinstance(value, Opaque):
-        state = state_of(value)
-        if state is not None:
-            if "_val" in state:
-                return state["_val"]
-            if isinstance(state.get("_content"), list):
-                return state["_content"]
-    return value
-
-
-def number_of(value: Value) -> int | float | None:
-    """Give a finite number: an int, a float, or a numpy scalar; bools are none."""
-    value = unwrap(value)
-    if type(value) is int:
-        return value if -_INT64 <= value < _INT64 else None
-    if type(value) is float:
-        return value if value - value == 0.0 else None
-    if isinstance(value, Opaque):
-        found = _numpy_scalar(value)
-        return None if found is None or type(found) is bool or found - found != 0 else found
-    return None
-
-
-def text_of(value: Value) -> str | None:
-    """Give a string that has something in it, cleaned; a path object counts."""
-    value = unwrap(value)
-    if type(value) is str:
-        return clean(value) or None
-    if isinstance(value, Opaque):
-        return _path_text(value)
-    return None
-
-
-def class_name(value: Value) -> str | None:
-    """Give the name of a class without its module, of a class itself or of an object."""
-    found = value if isinstance(value, Global) else class_of(value) if isinstance(value, Opaque) else None
-    return None if found is None else clean(found.name.rpartition(".")[2]) or None
-
-
-_FORMATS = {
-    "f8": "d",
-    "f4": "f",
-    "f2": "e",
-    "i8": "q",
-    "i4": "i",
-    "i2": "h",
-    "i1": "b",
-    "u8": "Q",
-    "u4": "I",
-    "u2": "H",
-    "u1": "B",
-    "b1": "?",
-}
-
-
-def _numpy_scalar(value: Opaque) -> int | float | bool | None:
-    """Decode `numpy.core.multiarray.scalar(dtype, raw)`.
-
-    Source: numpy/_core/src/multiarray/scalartypes.c.src, gentype_reduce.
-    """
-    if not isinstance(value.callee, Global) or value.callee.name != "scalar" or not value.callee.module.startswith("numpy."):
-        return None
-    if type(value.args) is not tuple or len(value.args) != 2:
-        return None
-    dtype, raw = value.args[0], bytes_of(value.args[1])
-    if not isinstance(dtype, Opaque) or type(dtype.args) is not tuple or not dtype.args or raw is None or len(raw) > 8:
-        return None
-    code = dtype.args[0]
-    form = _FORMATS.get(code.lstrip("<>=|")) if type(code) is str else None
-    if form is None or struct.calcsize(form) != len(raw):
-        return None
-    state = dtype.state
-    order = state[1] if type(state) is tuple and len(state) > 1 and state[1] in {"<", ">"} else "<"
-    found: int | float | bool = struct.unpack(order + form, raw)[0]
-    return found
-
-
-def bytes_of(value: Value) -> bytes | None:
-    """Give bytes, also those that protocol 2 wrote as `_codecs.encode(text, "latin1")`."""
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value[:4096])
-    if isinstance(value, Opaque) and value.dotted == "_codecs.encode" and type(value.args) is tuple and value.args:
-        text = value.args[0]
-        if type(text) is str and len(text) <= 4096:
-            return text.encode("latin-1", "replace")
-    return None
-
-
-def moment_of(value: Value) -> str | None:
-    """Give a pickled `datetime.datetime` or `date` in ISO 8601.  Source: CPython Lib/_pydatetime.py, `_getstate`."""
-    if not isinstance(value, Opaque) or value.dotted not in {"datetime.datetime", "datetime.date"}:
-        return None
-    raw = bytes_of(value.args[0]) if type(value.args) is tuple and value.args else None
-    try:
-        if raw is not None and len(raw) == 4:
-            return datetime.date(raw[0] * 256 + raw[1], raw[2], raw[3]).isoformat()
-        if raw is not None and len(raw) == 10:
-            year, month = raw[0] * 256 + raw[1], raw[2] & 0x7F  # bit 7 is the fold
-            zone = datetime.UTC if len(value.args) > 1 and _is_utc(value.args[1]) else None
-            return (
-                datetime.datetime(year, month, raw[3], raw[4], raw[5], raw[6], tzinfo=zone).isoformat().replace("+00:00", "Z")
-            )
-    except ValueError:
-        return None
-    return None
-
-
-def _is_utc(zone: Value) -> bool:
-    if not isinstance(zone, Opaque) or type(zone.args) is not tuple:
+def is_plain(value: Opaque) -> bool:
+    """Tell whether the call, its arguments, state, items and elements are those of a plain value; parts are not looked at."""
+    if type(value.callee) is not Global or type(value.args) is not tuple or value.elements:
         return False
-    return not zone.args or (isinstance(zone.args[0], Opaque) and zone.args[0].args == (0, 0, 0))
+    check = _CHECKS.get(value.callee.dotted)
+    if check is None or (value.items and value.dotted not in _MAPPINGS):
+        return False
+    return check(value, value.args)
 
 
-def _path_text(value: Opaque) -> str | None:
-    if not value.dotted.startswith("pathlib.") or type(value.args) is not tuple:
-        return None
-    parts = [part for part in value.args[:100] if type(part) is str]
-    if not parts or len(parts) != len(value.args):
-        return None
-    return clean("/" + "/".join(parts[1:]) if parts[0] == "/" else "/".join(parts)) or None
+def _size(value: Opaque, args: tuple[Value, ...]) -> bool:
+    if value.state is not None or len(args) > 1:
+        return False
+    return not args or (type(args[0]) is tuple and all(type(n) is int for n in args[0]))
 
 
-class _Budget:
-    __slots__ = ("left", "open")
-
-    def __init__(self, values: int) -> None:
-        self.left = values
-        self.open: set[int] = set()  # ids of the containers that are being read: a cycle comes back to one of them
+def _device(value: Opaque, args: tuple[Value, ...]) -> bool:
+    types = [type(part) for part in args]
+    return value.state is None and types in ([str], [str, int])
 
 
-def to_json(value: Value, *, values: int = MAX_VALUES, depth: int = MAX_DEPTH) -> Json:
-    """Turn an inert value into plain JSON; tensors, bytes and what lies beyond the bounds are left out or named."""
-    return _to_json(value, depth, _Budget(values))
+def _counter(value: Opaque, args: tuple[Value, ...]) -> bool:
+    return value.state is None and (not args or (len(args) == 1 and type(args[0]) is dict))
 
 
-def _to_json(value: Value, depth: int, budget: _Budget) -> Json:
-    budget.left -= 1
-    value = unwrap(value)
-    if value is None or type(value) is bool:
-        return value
-    if type(value) is str:
-        return clean(value)
-    if type(value) is int:
-        return value if -_INT64 <= value < _INT64 else f"{value.bit_length()}-bit integer"
-    if type(value) is float:
-        return value if value - value == 0.0 else str(value)
-    if isinstance(value, (list, tuple, set, frozenset, dict, Opaque)):
-        if depth <= 0 or id(value) in budget.open:
-            return "…"
-        budget.open.add(id(value))
-        try:
-            return _container(value, depth, budget)
-        finally:
-            budget.open.discard(id(value))
-    return _named(value)
+def _defaultdict(value: Opaque, args: tuple[Value, ...]) -> bool:
+    if value.state is not None or len(args) > 1:
+        return False
+    factory = args[0] if args else None
+    return factory is None or (type(factory) is Global and (factory.module, factory.name) in FACTORIES)
 
 
-def _container(value: Value, depth: int, budget: _Budget) -> Json:
-    if isinstance(value, Opaque):
-        simple = _simple(value)
-        if simple is not None:
-            return simple
-        if value.elements and not value.items:
-            return _sequence(value.elements, depth, budget)
-    mapping = mapping_of(value)
-    if mapping is None:
-        return _named(value) if isinstance(value, Opaque) else _sequence(value, depth, budget)
-    result: dict[str, Json] = {}
-    for key, item in mapping.items():
-        if budget.left <= 0:
-            break
-        name = _key(key)
-        if name is not None and name not in result and not _is_heavy(item):
-            result[name] = "***" if item and _SECRET.search(name) else _to_json(item, depth - 1, budget)
-    return result
+def _namespace(value: Opaque, args: tuple[Value, ...]) -> bool:
+    return not args and (value.state is None or (type(value.state) is dict and all(type(key) is str for key in value.state)))
 
 
-def _sequence(value: Value, depth: int, budget: _Budget) -> Json:
-    result: list[Json] = []
-    for item in value:
-        if budget.left <= 0:
-            break
-        if not _is_heavy(item):
-            result.append(_to_json(item, depth - 1, budget))
-    return result
+def _timedelta(value: Opaque, args: tuple[Value, ...]) -> bool:
+    return value.state is None and len(args) <= 3 and all(type(n) is int for n in args)
 
 
-def _simple(value: Opaque) -> Json:
-    """Give what an opaque value stands for when that is a number, a path, a date, a device, a shape or an enum member."""
-    number = number_of(value)
-    if number is not None:
-        return number
-    text = _path_text(value) or moment_of(value)
-    if text is not None:
-        return text
-    args = value.args if type(value.args) is tuple else ()
-    if value.dotted == "torch.device":
-        return clean(":".join(str(part) for part in args[:2] if type(part) is str or number_of(part) is not None))
-    if value.dotted == "torch.Size" and args and type(args[0]) is tuple:
-        return [int(n) for n in args[0][:64] if type(n) is int and n < _INT64]
-    if len(args) == 1 and type(args[0]) in (str, int) and value.state is None and not value.items and not value.elements:
-        return clean(args[0]) if type(args[0]) is str else number_of(args[0])  # an enum member: Class(value)
-    return None
+def _timezone(value: Opaque, args: tuple[Value, ...]) -> bool:
+    if value.state is not None or not 1 <= len(args) <= 2 or (len(args) == 2 and type(args[1]) is not str):
+        return False
+    return type(args[0]) is Opaque and args[0].dotted == "datetime.timedelta"
 
 
-def _named(value: Value) -> Json:
-    if isinstance(value, Global):
-        return clean(value.dotted)
-    if isinstance(value, Opaque):
-        found = class_of(value)
-        return f"<{clean(found.dotted)}>" if found is not None else "<object>"
-    return None
+def _packed(width: int, *, zoned: bool) -> Callable[[Opaque, tuple[Value, ...]], bool]:
+    def check(value: Opaque, args: tuple[Value, ...]) -> bool:
+        if value.state is not None or not args or type(args[0]) is not bytes or len(args[0]) != width:
+            return False
+        if len(args) == 1:
+            return True
+        return zoned and len(args) == 2 and type(args[1]) is Opaque and args[1].dotted == "datetime.timezone"
+
+    return check
 
 
-def _key(key: Value) -> str | None:
-    if type(key) is str:
-        return clean(key)
-    return str(key) if type(key) in (int, float, bool) or key is None else None
+def _path(value: Opaque, args: tuple[Value, ...]) -> bool:
+    return value.state is None and all(type(part) is str for part in args)
 
 
-def _is_heavy(value: Value) -> bool:
-    return isinstance(value, (TensorValue, bytes, bytearray, complex)) or (
-        isinstance(value, OrderedDictValue) and _holds_tensors(value)
-    )
+def _dtype(value: Opaque, args: tuple[Value, ...]) -> bool:
+    if len(args) != 3 or type(args[0]) is not str or _DTYPE.fullmatch(args[0]) is None:
+        return False
+    state = value.state
+    if state is None:
+        return True
+    return type(state) is tuple and len(state) in {8, 9} and state[1] in ("<", ">", "|", "=") and state[2:5] == (None, None, None)
 
 
-def _holds_tensors(value: dict[Value, Value]) -> bool:
-    return isinstance(next(iter(value.values()), None), TensorValue)
+def _is_dtype(value: Value) -> bool:
+    return type(value) is Opaque and value.dotted == "numpy.dtype" and is_plain(value)
 
 
-def entries(value: Value, most: int) -> Iterator[tuple[str, Value]]:
-    """Yield the first entries of a mapping whose keys are strings."""
-    mapping = mapping_of(value)
-    for number, (key, item) in enumerate(mapping.items() if mapping is not None else ()):
-        if number >= most:
-            return
-        if type(key) is str:
-            yield key, item
+def _scalar(value: Opaque, args: tuple[Value, ...]) -> bool:
+    return value.state is None and len(args) == 2 and _is_dtype(args[0]) and type(args[1]) is bytes
+
+
+def _reconstructed(value: Opaque, args: tuple[Value, ...]) -> bool:
+    state = value.state
+    if len(args) != 3 or type(args[0]) is not Global or args[0].dotted != "numpy.ndarray":
+        return False
+    return type(state) is tuple and len(state) == 5 and _is_dtype(state[2]) and type(state[4]) is bytes
+
+
+def _from_buffer(value: Opaque, args: tuple[Value, ...]) -> bool:
+    if value.state is not None or len(args) != 4 or not _is_dtype(args[1]):
+        return False
+    return type(args[0]) in {bytes, bytearray} and type(args[2]) is tuple and args[3] in ("C", "F")
+
+
+_MAPPINGS = frozenset({"collections.Counter", "collections.defaultdict"})
+
+_CHECKS: Mapping[str, Callable[[Opaque, tuple[Value, ...]], bool]] = {
+    "torch.Size": _size,
+    "torch.device": _device,
+    "collections.Counter": _counter,
+    "collections.defaultdict": _defaultdict,
+    "argparse.Namespace": _namespace,
+    "datetime.timedelta": _timedelta,
+    "datetime.timezone": _timezone,
+    "datetime.datetime": _packed(10, zoned=True),
+    "datetime.date": _packed(4, zoned=False),
+    "datetime.time": _packed(6, zoned=True),
+    "numpy.dtype": _dtype,
+    **{
+        f"{module}.{name}": _path
+        for module in ("pathlib", "pathlib._local")
+        for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
+    },
+    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray._reconstruct": _reconstructed for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
+}

@@ -1,0 +1,507 @@
+"""Turn what a pickle says about storages and tensors into values, and check every number in it.
+
+`Builder` is the host of the machine in `opcodes`: it knows the inert names, keeps the storages by key, and notes what is
+wrong as problems, so that a file is read to its end and everything dangerous in it is seen.
+
+Source for each rebuild function's arguments: torch/_utils.py and torch/_tensor.py of torch 2.13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from ckptd.checkpoint.budgets import BUDGETS, Budgets
+from ckptd.checkpoint.findings import Problem
+from ckptd.checkpoint.globals import (
+    ITEM_BYTES,
+    LAYOUTS,
+    PACKED,
+    Meaning,
+    classify,
+    is_dangerous_attribute,
+    is_name,
+    normal_module,
+    storage_dtype,
+)
+from ckptd.checkpoint.harvest import dangerous_names
+from ckptd.checkpoint.opcodes import PickleError
+from ckptd.checkpoint.values import Global, Opaque, OrderedDictValue, StorageValue, TensorValue, Value
+from ckptd.text import escape
+
+#: More problems than this are not kept: the first ones say enough, and an answer is bounded.
+_MOST_PROBLEMS = 100
+
+#: Scalars, whose hash is cheap and, as far as they can be chosen, does not collide.
+_SCALARS = frozenset({str, float, bool, type(None), bytes})
+
+Maker = Callable[["Builder", tuple[Value, ...]], Value]
+
+
+class _BadTensor(Exception):
+    """What a rebuild function was given is nothing that torch.save writes."""
+
+
+class Builder:
+    """The host of one file.
+
+    Attributes:
+        calls: see `opcodes.Host`.
+        globals: every name the file mentions, by (module, name) as it is written there.
+        storages: every storage a pickle referred to, by key.
+        problems: what was wrong on the way.
+        root: the value of the pickle, once it was read; None before.
+    """
+
+    def __init__(self, budgets: Budgets = BUDGETS) -> None:
+        self.budgets = budgets
+        self.calls: dict[Global, Callable[[tuple[Value, ...]], Value]] = {}
+        self.globals: dict[tuple[str, str], Global] = {}
+        self.storages: dict[str, StorageValue] = {}
+        self.problems: list[Problem] = []
+        self.meanings: dict[Global, Meaning] = {}
+        self._copied = 0
+        self._tuple_keys = 0
+
+    def find_global(self, module: str, name: str) -> Global:
+        """Give the one `Global` of this name, and learn what it means."""
+        known = self.globals.get((module, name))
+        if known is not None:
+            return known
+        found = self.globals[module, name] = Global(normal_module(module), name)
+        meaning = self.meanings[found] = classify(module, name)
+        if meaning is Meaning.INERT:
+            make = _MAKERS.get((found.module, name))
+            if make is not None:
+                self.calls[found] = make.__get__(self)
+        elif not (is_name(module) and is_name(name)):
+            self.problem("odd-global-name", f"a global is called {escape(module, 60)} {escape(name, 60)}")
+        return found
+
+    def problem(self, code: str, message: str, subject: object = None) -> None:
+        """Note a problem, unless there are plenty."""
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(Problem(code, message, subject))
+
+    def is_key(self, key: Value) -> bool:
+        """Take small ints, names and opaque values (both hashed by identity) and a few short flat tuples as keys."""
+        kind = type(key)
+        if kind is int:
+            return key.bit_length() < 64
+        if kind is Global or kind is Opaque:
+            return True
+        if kind is tuple and len(key) <= self.budgets.tuple_key_items:
+            self._tuple_keys += 1
+            scalars = all(type(part) in _SCALARS or (type(part) is int and part.bit_length() < 64) for part in key)
+            return scalars and self._tuple_keys <= self.budgets.tuple_keys
+        return False
+
+    def call(self, callee: Value, args: Value) -> Value:
+        """Describe a call of something unknown as an `Opaque`, and look at what it is asked to do."""
+        if type(callee) is not Global and type(callee) is not Opaque:
+            raise PickleError("forbidden-opcode", "REDUCE calls something that is no name")
+        if type(args) is tuple:
+            self._look_at_arguments(callee, args)
+        return Opaque(callee, args)
+
+    def _look_at_arguments(self, callee: Value, args: tuple[Value, ...]) -> None:
+        if type(callee) is not Global:
+            return
+        if callee.name in _REACHING and len(args) >= 2 and type(args[1]) is str and is_dangerous_attribute(args[1]):
+            self.problem("dangerous-attribute", f"{escape(callee.dotted, 60)} reaches for {escape(args[1], 60)}")
+        if callee.name == "_load_from_bytes" and args and type(args[0]) is bytes:
+            for name in dangerous_names(args[0]):
+                self.problem("dangerous-global", f"a pickle inside the pickle names {escape(name, 80)}")
+
+    def persistent(self, key: Value) -> Value:
+        """Give the storage of ("storage", class, key, location, elements), as zips have it."""
+        if type(key) is not tuple or len(key) != 5 or key[0] != "storage":
+            raise PickleError("malformed-pickle", "a persistent id is none that torch.save writes")
+        return self.storage(key[1], key[2], key[3], key[4])
+
+    def storage(self, cls: Value, key: Value, location: Value, numel: Value) -> StorageValue:
+        """Give the storage of a key, the same one each time.
+
+        Raises:
+            PickleError: the parts of the id have other types than torch.save gives them.
+        """
+        dtype = storage_dtype(cls.module, cls.name) if type(cls) is Global else None
+        if dtype is None or type(key) is not str or type(location) is not str or type(numel) is not int or numel < 0:
+            raise PickleError("malformed-pickle", "a storage is described as torch.save never does")
+        held = self.storages.get(key)
+        if held is None:
+            if len(key) > 64 or numel >> 62:
+                raise PickleError("malformed-pickle", "a storage has a key or a size that none can have")
+            held = self.storages[key] = StorageValue(key, dtype, numel, location)
+        elif held.dtype != dtype or held.numel != numel:
+            self.problem("storage-conflict", f"storage {escape(key, 40)} is described in two ways", held)
+        return held
+
+    def copy(self, items: int) -> None:
+        """Count what a call copies out of its arguments: the same list, given a million times, must not cost a million."""
+        self._copied += items
+        if self._copied > self.budgets.copied_items:
+            raise PickleError("pickle-bomb", "it copies the same items again and again")
+
+    def torch(self, name: str) -> Global:
+        """Give the `Global` of a layout of torch by its bare name."""
+        return self.find_global("torch", name)
+
+
+#: Functions that look up an attribute by a name among their arguments.
+_REACHING = frozenset(("getattr", "_getattribute", "getattr_static", "_getattr", "attrgetter", "methodcaller"))
+
+
+def _tensor_maker(make: Maker) -> Maker:
+    """Turn what a maker refuses into a problem and an opaque value, so that the pickle is read on."""
+
+    def guarded(builder: Builder, args: tuple[Value, ...]) -> Value:
+        try:
+            return make(builder, args)
+        except (_BadTensor, ValueError) as error:
+            value = Opaque(builder.torch("float32"), args)
+            reason = str(error) if type(error) is _BadTensor else "its arguments are not those that torch.save writes"
+            builder.problem("tensor-malformed", f"a tensor is malformed: {reason}", value)
+            return value
+
+    return guarded
+
+
+def _view(
+    builder: Builder, storage: Value, offset: Value, shape: Value, stride: Value, dtype: str | None = None
+) -> TensorValue:
+    """Make a tensor that looks into a storage; what reaches out of it is a problem, and still a tensor with a name."""
+    if type(storage) is not StorageValue:
+        raise _BadTensor("it has no storage")
+    shape, stride = _size(shape), _size(stride)
+    rank = len(shape)
+    if type(offset) is not int or offset < 0 or len(stride) != rank or rank > builder.budgets.rank:
+        raise _BadTensor("its offset, size and stride do not fit together")
+    tensor = TensorValue(storage, dtype or storage.dtype, shape, stride, offset)
+    numel, last = 1, offset
+    for length, step in zip(shape, stride, strict=True):
+        if type(length) is not int or type(step) is not int or length < 0 or step < 0:
+            raise _BadTensor("its size and stride are not plain numbers from 0 up")
+        numel *= length
+        last += (length - 1) * step
+    if numel == 0:
+        last = offset - 1
+    _check_bounds(builder, tensor, numel, last)
+    return tensor
+
+
+def _size(value: Value) -> tuple[Any, ...]:
+    if type(value) is Opaque and value.dotted == "torch.Size" and type(value.args) is tuple and len(value.args) == 1:
+        value = value.args[0]
+    if type(value) is not tuple:
+        raise _BadTensor("its size is no tuple")
+    return value
+
+
+def _check_bounds(builder: Builder, tensor: TensorValue, numel: int, last: int) -> None:
+    storage = tensor.storage
+    assert storage is not None
+    if tensor.dtype == storage.dtype:
+        held = storage.numel * PACKED.get(storage.dtype, 1)
+    else:
+        held = storage.numel * ITEM_BYTES[storage.dtype] // ITEM_BYTES[tensor.dtype]
+    if last >= held:
+        shown = "×".join(map(str, tensor.shape[:8])) or "scalar"
+        builder.problem(
+            "tensor-out-of-bounds",
+            f"a tensor ({shown}) reaches element {last:,} of storage {escape(storage.key, 40)}, which has {held:,}",
+            tensor,
+        )
+    elif numel > held and numel > builder.budgets.expanded_elements:
+        builder.problem("tensor-expanded", f"a view shows {numel:,} elements of a storage that has {held:,}", tensor)
+
+
+def _flags(requires_grad: Value, hooks: Value) -> bool:
+    if type(requires_grad) is not bool:
+        raise _BadTensor("requires_grad is no bool")
+    if hooks is not None and type(hooks) is not OrderedDictValue and type(hooks) is not dict:
+        raise _BadTensor("its hooks are no OrderedDict")
+    if hooks:
+        raise _BadTensor("it comes with hooks, which torch.save leaves out")
+    return requires_grad
+
+
+def _dtype(value: Value) -> str:
+    if type(value) is not Global or value.module != "torch" or value.name not in ITEM_BYTES:
+        raise _BadTensor("its dtype is none that torch has")
+    return value.name
+
+
+def _bits(tensor: TensorValue, metadata: Value) -> None:
+    if metadata is None:
+        return
+    if type(metadata) is not dict or not all(k in {"conj", "neg"} and type(v) is bool for k, v in metadata.items()):
+        raise _BadTensor("its metadata hold more than the conj and neg bits")
+    tensor.conjugate = metadata.get("conj", False)
+    tensor.negative = metadata.get("neg", False)
+
+
+def _tensor_v1(builder: Builder, args: tuple[Value, ...]) -> Value:
+    storage, offset, shape, stride = args
+    return _view(builder, storage, offset, shape, stride)
+
+
+def _tensor_v2(builder: Builder, args: tuple[Value, ...]) -> Value:
+    storage, offset, shape, stride, requires_grad, hooks, *rest = args
+    tensor = _view(builder, storage, offset, shape, stride)
+    tensor.requires_grad = _flags(requires_grad, hooks)
+    if rest:
+        (metadata,) = rest
+        _bits(tensor, metadata)
+    return tensor
+
+
+def _tensor_v3(builder: Builder, args: tuple[Value, ...]) -> Value:
+    storage, offset, shape, stride, requires_grad, hooks, dtype, *rest = args
+    tensor = _view(builder, storage, offset, shape, stride, _dtype(dtype))
+    tensor.requires_grad = _flags(requires_grad, hooks)
+    if rest:
+        (metadata,) = rest
+        _bits(tensor, metadata)
+    return tensor
+
+
+def _quantized(builder: Builder, args: tuple[Value, ...]) -> Value:
+    storage, offset, shape, stride, quantizer, requires_grad, hooks = args
+    tensor = _view(builder, storage, offset, shape, stride)
+    tensor.requires_grad = _flags(requires_grad, hooks)
+    if type(quantizer) is not tuple or not quantizer or type(quantizer[0]) is not Global:
+        raise _BadTensor("its quantizer is not described")
+    scheme, numbers = quantizer[0].name, quantizer[1:]
+    if scheme == "per_tensor_affine":
+        if len(numbers) != 2 or type(numbers[0]) is not float or type(numbers[1]) is not int:
+            raise _BadTensor("its scale and zero point are no numbers")
+    elif scheme in {"per_channel_affine", "per_channel_affine_float_qparams"}:
+        _check_channels(tensor, numbers)
+    else:
+        raise _BadTensor("its quantizer is none that torch.save writes")
+    tensor.layout, tensor.extra = "quantized", quantizer
+    return tensor
+
+
+def _check_channels(tensor: TensorValue, numbers: tuple[Value, ...]) -> None:
+    if len(numbers) != 3 or type(numbers[0]) is not TensorValue or type(numbers[1]) is not TensorValue:
+        raise _BadTensor("its scales and zero points are no tensors")
+    axis = numbers[2]
+    if type(axis) is not int or not 0 <= axis < len(tensor.shape):
+        raise _BadTensor("its quantizer names an axis it does not have")
+    if not numbers[0].shape == numbers[1].shape == (tensor.shape[axis],):
+        raise _BadTensor("it has not one scale and zero point for each channel")
+
+
+def _sparse(builder: Builder, args: tuple[Value, ...]) -> Value:
+    layout, data = args
+    if type(layout) is not Global or type(data) is not tuple or not 3 <= len(data) <= 4:
+        raise _BadTensor("its sparse parts are not described")
+    if layout.name == "sparse_coo":
+        indices, values, shape, *rest = data
+        extra: tuple[Value, ...] = (indices, values, rest[0] if rest else None)
+        parts = extra[:2]
+        if extra[2] is not None and type(extra[2]) is not bool:
+            raise _BadTensor("it is neither coalesced nor not")
+    elif layout.name in LAYOUTS and layout.name.startswith("sparse_") and len(data) == 4:
+        extra, shape = data[:3], data[3]
+        parts = extra
+    else:
+        raise _BadTensor("its layout is none that torch.save writes")
+    if any(type(part) is not TensorValue or part.layout != "dense" for part in parts):
+        raise _BadTensor("its indices or values are no tensors")
+    sizes = _size(shape)
+    if len(sizes) > builder.budgets.rank or any(type(n) is not int or not 0 <= n < 1 << 62 for n in sizes):
+        raise _BadTensor("its size is not plain numbers from 0 up")
+    return TensorValue(None, parts[-1].dtype, sizes, (), layout=layout.name, extra=extra)
+
+
+def _meta(builder: Builder, args: tuple[Value, ...]) -> Value:
+    dtype, shape, stride, requires_grad = args
+    shape, stride = _size(shape), _size(stride)
+    if len(shape) != len(stride) or len(shape) > builder.budgets.rank:
+        raise _BadTensor("its size and stride do not fit together")
+    if any(type(n) is not int or not 0 <= n < 1 << 62 for n in (*shape, *stride)):
+        raise _BadTensor("its size and stride are not plain numbers from 0 up")
+    return TensorValue(None, _dtype(dtype), shape, stride, layout="meta", requires_grad=_flags(requires_grad, None))
+
+
+def _wrapper(builder: Builder, args: tuple[Value, ...]) -> Value:
+    cls, dtype, shape, stride, offset, _layout, _device, requires_grad = args
+    tensor = _meta(builder, (dtype, shape, stride, requires_grad))
+    if type(cls) is not Global or type(offset) is not int:
+        raise _BadTensor("its class is no name")
+    tensor.layout, tensor.extra = "subclass", (cls, None)
+    return tensor
+
+
+def _parameter(builder: Builder, args: tuple[Value, ...]) -> Value:
+    data, requires_grad, hooks = args
+    if type(data) is not TensorValue:
+        if type(data) is Opaque:
+            return Opaque(builder.find_global("torch.nn.parameter", "Parameter"), args)
+        raise _BadTensor("a parameter is made of something that is no tensor")
+    made = _twin(data)
+    made.parameter = True
+    made.requires_grad = _flags(requires_grad, hooks)
+    return made
+
+
+def _parameter_with_state(builder: Builder, args: tuple[Value, ...]) -> Value:
+    data, requires_grad, hooks, state = args
+    made = _parameter(builder, (data, requires_grad, hooks))
+    made.attributes = _state(state)
+    return made
+
+
+def _typed(builder: Builder, args: tuple[Value, ...]) -> Value:
+    rebuild, cls, parts, state = args
+    if type(rebuild) is not Global or type(cls) is not Global or type(parts) is not tuple:
+        raise _BadTensor("its class is no name")
+    make = builder.calls.get(rebuild)
+    inner = make(parts) if make is not None else builder.call(rebuild, parts)
+    if type(inner) is not TensorValue:
+        return inner if type(inner) is Opaque else Opaque(cls, args)
+    if cls.dotted in {"torch.Tensor", "torch.nn.parameter.Parameter"}:
+        inner.attributes = _state(state)
+        return inner
+    made = _twin(inner)
+    made.layout, made.extra, made.attributes = "subclass", (cls, inner), _state(state)
+    return made
+
+
+def _state(state: Value) -> Value:
+    if type(state) is dict and not state:
+        return None
+    if state is None or type(state) is dict or (type(state) is tuple and len(state) == 2):
+        return state
+    raise _BadTensor("its attributes are no dict")
+
+
+def _twin(tensor: TensorValue) -> TensorValue:
+    made = TensorValue(
+        tensor.storage,
+        tensor.dtype,
+        tensor.shape,
+        tensor.stride,
+        tensor.offset,
+        layout=tensor.layout,
+        requires_grad=tensor.requires_grad,
+        extra=tensor.extra,
+    )
+    made.conjugate, made.negative = tensor.conjugate, tensor.negative
+    return made
+
+
+def _layout(builder: Builder, args: tuple[Value, ...]) -> Value:
+    if len(args) == 1 and type(args[0]) is str and args[0].removeprefix("torch.") in LAYOUTS:
+        return builder.torch(args[0].removeprefix("torch."))
+    return builder.call(builder.find_global("torch.serialization", "_get_layout"), args)
+
+
+def _ordered(builder: Builder, args: tuple[Value, ...]) -> Value:
+    made = OrderedDictValue()
+    if not args:
+        return made
+    # Python 2 gave the items as a list of pairs.
+    if len(args) == 1 and type(args[0]) is list:
+        builder.copy(len(args[0]))
+        pairs = [pair for pair in args[0] if type(pair) in {list, tuple} and len(pair) == 2]
+        if len(pairs) == len(args[0]) and all(_is_hashable(builder, key) for key, _ in pairs):
+            made.update((key, value) for key, value in pairs)
+            return made
+    return builder.call(builder.find_global("collections", "OrderedDict"), args)
+
+
+def _is_hashable(builder: Builder, key: Value) -> bool:
+    return type(key) in _SCALARS or builder.is_key(key)
+
+
+def _collected(name: str, kind: type[set[Any]] | type[frozenset[Any]]) -> Maker:
+    def make(builder: Builder, args: tuple[Value, ...]) -> Value:
+        if not args:
+            builder.copy(8)
+            return kind()
+        items = args[0]
+        if len(args) == 1 and type(items) in {list, tuple, set, frozenset}:
+            builder.copy(len(items) + 8)
+            if all(_is_hashable(builder, item) for item in items):
+                return kind(items)
+        return builder.call(builder.find_global("builtins", name), args)
+
+    return make
+
+
+def _bytearray(builder: Builder, args: tuple[Value, ...]) -> Value:
+    if not args:
+        return bytearray()
+    if len(args) == 1 and type(args[0]) in {bytes, bytearray}:
+        builder.copy(len(args[0]) // 64)
+        return bytearray(args[0])
+    if len(args) == 2 and type(args[0]) is str and args[1] in {"latin-1", "latin1"}:  # protocol 2 of Python 3
+        builder.copy(len(args[0]) // 64)
+        return bytearray(args[0], "latin-1")
+    return builder.call(builder.find_global("builtins", "bytearray"), args)
+
+
+def _bytes(builder: Builder, args: tuple[Value, ...]) -> Value:
+    if not args:  # protocol 2 writes b"" as a call of bytes
+        return b""
+    return builder.call(builder.find_global("builtins", "bytes"), args)
+
+
+def _encoded(builder: Builder, args: tuple[Value, ...]) -> Value:
+    """Give the bytes that protocols 0 to 2 write as text: _codecs.encode(text, "latin1")."""
+    if len(args) == 2 and type(args[0]) is str and args[1] in ("latin1", "latin-1"):
+        builder.copy(len(args[0]) // 64)
+        return args[0].encode("latin-1")
+    return builder.call(builder.find_global("_codecs", "encode"), args)
+
+
+def _complex(builder: Builder, args: tuple[Value, ...]) -> Value:
+    if len(args) == 2 and type(args[0]) is float and type(args[1]) is float:
+        return complex(args[0], args[1])
+    return builder.call(builder.find_global("builtins", "complex"), args)
+
+
+#: Normal (module, name) → what makes the value.  Everything else that is inert stays opaque (Size, device, Counter …).
+_MAKERS: dict[tuple[str, str], Maker] = {
+    ("collections", "OrderedDict"): _ordered,
+    ("builtins", "set"): _collected("set", set),
+    ("builtins", "frozenset"): _collected("frozenset", frozenset),
+    ("builtins", "bytearray"): _bytearray,
+    ("builtins", "bytes"): _bytes,
+    ("builtins", "complex"): _complex,
+    ("_codecs", "encode"): _encoded,
+    ("torch.serialization", "_get_layout"): _layout,
+    ("torch._tensor", "_rebuild_from_type_v2"): _tensor_maker(_typed),
+    **{
+        ("torch._utils", name): _tensor_maker(make)
+        for name, make in (
+            ("_rebuild_tensor", _tensor_v1),
+            ("_rebuild_tensor_v2", _tensor_v2),
+            ("_rebuild_tensor_v3", _tensor_v3),
+            ("_rebuild_parameter", _parameter),
+            ("_rebuild_parameter_with_state", _parameter_with_state),
+            ("_rebuild_qtensor", _quantized),
+            ("_rebuild_sparse_tensor", _sparse),
+            ("_rebuild_meta_tensor_no_storage", _meta),
+            ("_rebuild_wrapper_subclass", _wrapper),
+        )
+    },
+}
+
+
+def storages_of(tensor: TensorValue) -> Iterable[StorageValue]:
+    """Give every storage a tensor's values lie in: its own, those of its sparse parts and of its quantizer."""
+    pending = [tensor]
+    for _ in range(16):
+        if not pending:
+            return
+        part = pending.pop()
+        if part.storage is not None:
+            yield part.storage
+        if type(part.extra) is tuple:
+            pending.extend(islice((inner for inner in part.extra if type(inner) is TensorValue), 4))
