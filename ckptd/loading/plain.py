@@ -47,7 +47,7 @@ def build_plain(value: Opaque, args: tuple[Any, ...], state: Any) -> Built:
     try:
         return maker(args, state)
     except (TypeError, ValueError, OverflowError, KeyError, IndexError, AttributeError) as error:
-        raise FormatError("cannot rebuild an object", why=f"{escape(value.dotted)} was given {escape(str(error))}") from error
+        raise FormatError("cannot rebuild an object", why=f"{escape(value.dotted)}: {escape(str(error))}") from error
 
 
 def needs_code(dotted: str) -> NeedsCodeError:
@@ -112,7 +112,7 @@ def _packed_time(kind: Any, width: int) -> Callable[[tuple[Any, ...], Any], Any]
     def make(args: tuple[Any, ...], state: Any) -> Any:
         zoned = len(args) == 2 and isinstance(args[1], datetime.timezone) and kind is not datetime.date
         _expect((len(args) == 1 or zoned) and state is None, "arguments")
-        _expect(type(args[0]) is bytes and len(args[0]) == width, f"{width} bytes")
+        _expect(type(args[0]) is bytes and len(args[0]) == width, "length")
         return kind(*args)
 
     return make
@@ -129,7 +129,10 @@ def _path(kind: Callable[..., Any]) -> Callable[[tuple[Any, ...], Any], Any]:
 def _dtype(args: tuple[Any, ...], state: Any) -> Any:
     import numpy as np
 
-    _expect(len(args) == 3 and type(args[0]) is str and _WIDE.fullmatch(args[0]) is not None, "a dtype with objects or fields")
+    _expect(
+        len(args) == 3 and type(args[0]) is str and _WIDE.fullmatch(args[0]) is not None,
+        "dtype (objects and fields are not rebuilt)",
+    )
     made = np.dtype(args[0])
     if state is None:
         return made
@@ -153,7 +156,7 @@ def _scalar(args: tuple[Any, ...], state: Any) -> Any:
     import numpy as np
 
     _expect(len(args) == 2 and isinstance(args[0], np.dtype) and type(args[1]) is bytes and state is None, "arguments")
-    _expect(len(args[1]) == args[0].itemsize, "as many bytes as the dtype has")
+    _expect(len(args[1]) == args[0].itemsize, "length")
     if args[0].itemsize == 0:
         return args[0].type()
     return np.frombuffer(args[1], args[0])[0]
@@ -178,12 +181,12 @@ def _from_buffer(args: tuple[Any, ...], state: Any) -> Any:
 def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
     import numpy as np
 
-    _expect(isinstance(dtype, np.dtype) and type(raw) in (bytes, bytearray), "an array of bytes")
-    _expect(type(shape) is tuple and len(shape) <= 64 and all(type(n) is int and n >= 0 for n in shape), "a shape")
+    _expect(isinstance(dtype, np.dtype) and type(raw) in (bytes, bytearray), "content")
+    _expect(type(shape) is tuple and len(shape) <= 64 and all(type(n) is int and n >= 0 for n in shape), "shape")
     count = 1
     for size in shape:
         count *= size
-    _expect(count * dtype.itemsize == len(raw), "as many bytes as the shape needs")
+    _expect(count * dtype.itemsize == len(raw), "length")
     flat = np.empty(count, dtype)
     if raw:
         flat.view(np.uint8)[:] = np.frombuffer(raw, np.uint8)
@@ -192,7 +195,7 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
 
 def _expect(condition: bool, what: str) -> None:
     if not condition:
-        raise ValueError(f"something else than {what}" if what[0] in "a0123456789" else f"other {what}")
+        raise ValueError(f"unexpected {what}")
 
 
 #: Exact names, and how each is built.  A Windows path is given as a pure one: on another system it cannot be opened.

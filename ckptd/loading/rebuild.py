@@ -90,13 +90,10 @@ class _Builder:
         raise FormatError("cannot rebuild an object", why=f"unexpected {kind.__name__}")
 
     def _tensor(self, value: TensorValue) -> torch.Tensor:
-        more = value.extra
-        if type(more) is dict:
-            # Attributes of the tensor may lead back to the tensor: they are filled in later.
-            if more.get("state") is not None:
-                self._unfilled.append(value)
-            return build_tensor(value, more.get("metadata"), self._storages)
-        return build_tensor(value, self._known(more), self._storages)
+        if value.attributes is not None:
+            # Attributes of a tensor may lead back to it: they are filled in later.
+            self._unfilled.append(value)
+        return build_tensor(value, self._known(value.extra), self._storages)
 
     def _opaque(self, value: Opaque) -> Any:
         dotted = value.dotted
@@ -124,29 +121,29 @@ class _Builder:
         elif kind is Opaque:
             self._fill_opaque(value, made)
         elif kind is TensorValue:
-            vars(made).update(self._resolve_state(value.extra["state"]))
+            vars(made).update(self._resolve_attributes(value.attributes))
         else:
             for key, part in value.items():
                 made[key] = self._resolve(part)
             if kind is OrderedDictValue and value.state is not None:
-                vars(made).update(self._resolve_dict(value.state))
+                vars(made).update(self._resolve_attributes(value.state))
 
     def _fill_opaque(self, value: Opaque, made: Any) -> None:
         if isinstance(made, Counter) and value.args:
             made.update(self._resolve_dict(value.args[0]))
         elif isinstance(made, argparse.Namespace) and value.state is not None:
-            vars(made).update(self._resolve_dict(value.state))
+            vars(made).update(self._resolve_attributes(value.state))
         fill_plain(made, [(key, self._resolve(part)) for key, part in value.items], [self._resolve(p) for p in value.elements])
 
-    def _resolve_state(self, value: Value) -> dict[str, Any]:
-        """Give the attributes that a pickled tensor carries: a dict, or a pair of a dict and its slots."""
+    def _resolve_attributes(self, value: Value) -> dict[str, Any]:
+        """Give the attributes that a pickled object carries: a dict, or a pair of a dict and its slots."""
         parts = value if type(value) is tuple and len(value) == 2 else (value,)
         found: dict[str, Any] = {}
         for part in parts:
             if part is not None:
                 found.update(self._resolve_dict(part))
         if not all(type(key) is str for key in found):
-            raise FormatError("cannot rebuild a tensor", why="an attribute's name is no text")
+            raise FormatError("cannot rebuild an object", why="an attribute's name is no text")
         return found
 
     def _resolve_dict(self, value: Value) -> dict[Any, Any]:
@@ -159,9 +156,9 @@ def _parts(value: Value) -> Iterable[Value]:
     """Give what must exist before `value` can be built."""
     kind = type(value)
     if kind is tuple or kind is frozenset:
-        return value
+        return tuple(value)
     if kind is TensorValue:
-        return () if type(value.extra) is dict else (value.extra,)
+        return (value.extra,)
     if kind is Opaque:
         if type(value.args) is not tuple:
             raise FormatError("cannot rebuild an object", why="its arguments are no tuple")
@@ -175,7 +172,7 @@ def _is_class(value: Opaque, part: Value) -> bool:
 
 
 def _layout(name: str) -> torch.layout:
-    return torch.serialization._get_layout(name)  # type: ignore[no-any-return]  # noqa: SLF001 — what the file itself names
+    return torch.serialization._get_layout(name)  # noqa: SLF001 — what the file itself names
 
 
 _TORCH: dict[str, Any] = {"torch.Size": torch.Size, "torch.device": torch.device, "torch.serialization._get_layout": _layout}

@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from isal.isal_zlib import crc32
@@ -25,7 +25,7 @@ from ckptd.text import escape
 _CHUNK = 1 << 20
 
 #: What torch.load takes as `map_location`.
-MapLocation = str | torch.device | Mapping[str, str] | Callable[[Any, str], Any] | None
+MapLocation: TypeAlias = str | torch.device | Mapping[str, str] | Callable[[Any, str], Any] | None
 
 
 class Storages:

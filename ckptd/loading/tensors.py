@@ -58,15 +58,14 @@ def build_tensor(value: TensorValue, extra: Any, storages: Storages) -> torch.Te
     return tensor
 
 
-def _dense(value: TensorValue, metadata: Any, storages: Storages) -> torch.Tensor:
+def _dense(value: TensorValue, _extra: Any, storages: Storages) -> torch.Tensor:
     assert value.storage is not None
     bare = storages.untyped(value.storage)
     tensor = torch.empty((0,), dtype=dtype_named(value.dtype), device=bare.device)
     tensor.set_(bare, value.offset, value.shape, value.stride)
-    if metadata:
-        if not metadata.keys() <= {"conj", "neg"} or not all(type(bit) is bool for bit in metadata.values()):
-            raise ValueError("unknown metadata")
-        torch._utils.set_tensor_metadata(tensor, metadata)  # noqa: SLF001 — no public way to set these bits
+    if value.conjugate or value.negative:
+        bits = {name: True for name, is_set in (("conj", value.conjugate), ("neg", value.negative)) if is_set}
+        torch._utils.set_tensor_metadata(tensor, bits)  # noqa: SLF001 — no public way to set these bits
     return tensor
 
 

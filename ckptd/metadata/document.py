@@ -109,7 +109,7 @@ def shorten(document: dict[str, Any]) -> dict[str, Any]:
 
 def fingerprints(document: Mapping[str, Any]) -> str:
     """Fingerprint each value that we wrote at the top level, so that a person's edits can be told from our values later."""
-    return " ".join([fingerprint(path, value) for path, value in leaves(document)])
+    return " ".join([fingerprint(path_of(key, inner), value) for key, inner, value in leaves(document)])
 
 
 def fingerprint(path: str, value: object) -> str:
@@ -121,16 +121,25 @@ def fingerprint(path: str, value: object) -> str:
     return f"{crc32(f'{path}={canonical(value)}'.encode('utf-8', 'surrogatepass')):08x}"
 
 
-def leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Walk the values that a person may edit: those of the top-level keys, of an object each member; null says nothing."""
+def path_of(key: str, inner: str | None) -> str:
+    """Name the place of a value for its fingerprint."""
+    return key if inner is None else f"{key}.{inner}"
+
+
+def leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any]]:
+    """Walk the values that a person may edit: those of the top-level keys, of an object each member; null says nothing.
+
+    Yields:
+        The key, the key inside of it or None (it may be the empty text), and the value.
+    """
     for key in TOP_KEYS:
         value = document.get(key)
         if isinstance(value, dict):
             for inner, item in value.items():
                 if item is not None:
-                    yield f"{key}.{inner}", item
+                    yield key, inner, item
         elif value is not None:
-            yield key, value
+            yield key, None, value
 
 
 def _own_section(inspection: Inspection, checkpoint: str, exports: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ckptd.checkpoint.metrics import canonical, normalise
-from ckptd.metadata.document import OWN_KEY, TOP_KEYS, fingerprint, leaves
+from ckptd.metadata.document import OWN_KEY, TOP_KEYS, fingerprint, leaves, path_of
 from ckptd.metadata.layout import Raw
 from ckptd.metadata.reading import Document
 from ckptd.model import Finding, Json, Metadata, Source
@@ -40,14 +40,13 @@ def edited_values(document: Document) -> dict[str, Any]:
     if generated is None:
         return values
     edited = {key: value for key, value in values.items() if key not in TOP_KEYS}
-    for path, value in leaves(values):
-        if is_generated(path, value, generated):
+    for key, inner, value in leaves(values):
+        if is_generated(path_of(key, inner), value, generated):
             continue
-        key, _, inner = path.partition(".")
-        if inner:
-            edited.setdefault(key, {})[inner] = value
-        else:
+        if inner is None:
             edited[key] = value
+        else:
+            edited.setdefault(key, {})[inner] = value
     return edited
 
 
@@ -149,7 +148,7 @@ def _regenerate_object(
     result = dict(ours)
     kept = False
     for inner, member in theirs.members.items():
-        if member.value is not None and not is_generated(f"{key}.{inner}", member.value, left):
+        if member.value is not None and not is_generated(path_of(key, inner), member.value, left):
             result[inner], kept = Raw(theirs.raw(inner)), True
     return result, kept
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from ckptd.errors import StorageError
 
@@ -47,13 +46,22 @@ def storage_error(what: str, dir_fd: int, name: str, error: OSError) -> StorageE
     return StorageError(what, path=place_of(dir_fd, name), why=os.strerror(error.errno or 0), cure=cure)
 
 
-@contextmanager
-def translated(what: str, dir_fd: int, name: str) -> Iterator[None]:
+class translated:  # noqa: N801 — a context manager, written as a class: on the way of every file, at a third of the cost
     """Raise `StorageError` in place of any `OSError` of the block."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(what, dir_fd, name, error) from error
+
+    __slots__ = ("dir_fd", "name", "what")
+
+    def __init__(self, what: str, dir_fd: int, name: str) -> None:
+        self.what = what
+        self.dir_fd = dir_fd
+        self.name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, OSError):
+            raise storage_error(self.what, self.dir_fd, self.name, error) from error
 
 
 def _is_sticky(dir_fd: int) -> bool:

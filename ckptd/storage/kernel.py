@@ -60,8 +60,7 @@ def rename(dir_fd: int, source: str, target: str, flags: int) -> None:
     number = _renameat2_number()
     if number is None:
         raise Unsupported(errno.ENOSYS, "renameat2")
-    old, new = os.fsencode(source), os.fsencode(target)
-    if _libc().syscall(number, dir_fd, ctypes.c_char_p(old), dir_fd, ctypes.c_char_p(new), ctypes.c_uint(flags)) != 0:
+    if _rename_call()(number, dir_fd, os.fsencode(source), dir_fd, os.fsencode(target), flags) != 0:
         code = ctypes.get_errno()
         kind = Unsupported if code in _NOT_KNOWN else OSError
         raise kind(code, os.strerror(code), source, None, target)
@@ -72,7 +71,7 @@ def _openat2(dir_fd: int, path: bytes, flags: int, mode: int) -> int:
     creates = flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE  # O_TMPFILE holds the bit of O_DIRECTORY
     how = _OpenHow(flags | os.O_CLOEXEC, mode if creates else 0, resolve)
     while True:
-        fd = _libc().syscall(_OPENAT2, dir_fd, ctypes.c_char_p(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+        fd = _open_call()(_OPENAT2, dir_fd, path, ctypes.byref(how), ctypes.sizeof(how))
         if fd >= 0:
             return int(fd)
         code = ctypes.get_errno()
@@ -99,7 +98,17 @@ def _renameat2_number() -> int | None:
 
 
 @functools.cache
-def _libc() -> Any:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    return libc
+def _rename_call() -> Any:
+    return _syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+
+
+@functools.cache
+def _open_call() -> Any:
+    return _syscall(ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
+
+
+def _syscall(*arguments: Any) -> Any:
+    function = ctypes.CDLL(None, use_errno=True)["syscall"]  # by item, not by attribute: each call has types of its own
+    function.argtypes = (ctypes.c_long, *arguments)
+    function.restype = ctypes.c_long
+    return function

@@ -11,7 +11,7 @@ from ckptd.errors import UsageError
 from ckptd.metadata.layout import is_sealed
 from ckptd.metadata.proposal import Proposal, apply, propose
 from ckptd.metadata.sidecar import Action, ensure
-from ckptd.model import Inspection
+from ckptd.model import Identity, Inspection
 from tests.metadata.inspections import INSPECTION, NOW, inspection
 
 SIDECAR = "a_metadata.json"
@@ -36,9 +36,9 @@ def test_one_that_is_current_has_no_difference_whatever_the_time(tmp_path: Path,
     shown = proposal(dir_fd, INSPECTION)
     assert shown.diff == ""
     assert shown.proposed == shown.current == (tmp_path / SIDECAR).read_text()
-    before = (tmp_path / SIDECAR).stat()
+    before = Identity.of((tmp_path / SIDECAR).stat())
     assert apply(dir_fd, shown).action is Action.UNCHANGED
-    assert (tmp_path / SIDECAR).stat() == before
+    assert Identity.of((tmp_path / SIDECAR).stat()) == before
 
 
 def test_values_of_ours_are_renewed_and_values_of_a_person_stay_in_their_spelling(tmp_path: Path, dir_fd: int) -> None:

@@ -16,7 +16,7 @@ import pytest
 from ckptd.metadata import sidecar
 from ckptd.metadata.layout import is_sealed
 from ckptd.metadata.sidecar import Action, SidecarResult, ensure, read
-from ckptd.model import Inspection, Layer, Metadata, Severity, Source, Status
+from ckptd.model import Identity, Inspection, Layer, Metadata, Severity, Source, Status
 from ckptd.storage import kernel
 from tests.metadata.inspections import INSPECTION, NOW, inspection
 from tests.storage.forks import NOBODY, killed_at_every_call, run_as_nobody
@@ -91,9 +91,9 @@ class TestNew:
 
     def test_a_second_pass_changes_nothing(self, tmp_path: Path, dir_fd: int) -> None:
         bring(dir_fd)
-        before = (tmp_path / SIDECAR).stat()
+        before = Identity.of((tmp_path / SIDECAR).stat())
         assert bring(dir_fd, generated_at=NOW + 9).action is Action.UNCHANGED
-        assert (tmp_path / SIDECAR).stat() == before
+        assert Identity.of((tmp_path / SIDECAR).stat()) == before
 
     def test_home_directories_are_not_published(self, tmp_path: Path, dir_fd: int) -> None:
         secret = {
@@ -271,11 +271,11 @@ class TestPersonsFile:
     )
     def test_it_is_never_touched_and_ours_lies_beside_it(self, tmp_path: Path, dir_fd: int, text: str) -> None:
         (tmp_path / SIDECAR).write_text(text)
-        before = (tmp_path / SIDECAR).stat()
+        before = Identity.of((tmp_path / SIDECAR).stat())
         assert bring(dir_fd).name == OWN
         assert bring(dir_fd) == SidecarResult(Action.UNCHANGED, OWN)
         assert bring(dir_fd, inspection("b" * 64)).name == OWN
-        assert (tmp_path / SIDECAR).stat() == before
+        assert Identity.of((tmp_path / SIDECAR).stat()) == before
         assert names(tmp_path) == sorted([OWN, SIDECAR])
 
     def test_when_it_goes_ours_stays_where_it_is(self, tmp_path: Path, dir_fd: int) -> None:
