@@ -1,0 +1,1 @@
+"""How the index of an older program becomes the index of this one; Alembic runs `versions` in their order."""

@@ -1,0 +1,114 @@
+"""The tables of the index: contents by digest, places by path, so that a copy is one content in two places.
+
+Everything here can be built anew from checkpoints, sidecars and the journal.  Paths are bytes, as the operating system
+has them; times are seconds since the epoch, UTC; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+#: What is known of one content.  `key` is its SHA-256; a file that could not be read to its end has "place:<id>" instead.
+contents = Table(
+    "contents",
+    metadata,
+    Column("key", String(80), primary_key=True),
+    Column("sha256", String(64)),
+    Column("status", String(32), nullable=False),
+    Column("container", String(32), nullable=False),
+    Column("kind", String(32)),
+    Column("size", BigInteger, nullable=False),
+    Column("inspector_version", Integer, nullable=False),
+    Column("model_name", Text),
+    Column("dataset", Text),
+    Column("architecture", Text),
+    Column("epoch", BigInteger),
+    Column("step", BigInteger),
+    Column("date", String(64)),
+    Column("quantization", Text),
+    Column("stage", Text),
+    Column("parameters", BigInteger, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("inspected_at", Float, nullable=False),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("content", ForeignKey("contents.key", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("value", Float, nullable=False),
+)
+
+#: One row for each (host, root, path); dev … ctime_ns are the file's identity as it was last seen.
+places = Table(
+    "places",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("host", String(255), nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("content", String(80), index=True),
+    # Device and inode numbers are unsigned 64 bits, columns are signed: they are stored as their two's complement.
+    Column("dev", BigInteger, nullable=False),
+    Column("ino", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("ctime_ns", BigInteger, nullable=False),
+    Column("first_seen_at", Float, nullable=False),
+    Column("state_since", Float, nullable=False),
+    UniqueConstraint("host", "root", "path"),
+    Index("places_by_file", "ino", "size", "mtime_ns"),
+)
+
+#: Files that we wrote ourselves.
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("root", LargeBinary, primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("what", String(32), nullable=False),
+    Column("written_at", Float, nullable=False),
+)
+
+#: Every event, for ever: rows are added and never changed (a trigger refuses it).
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("what", String(64), nullable=False),
+    Column("root", LargeBinary),
+    Column("path", LargeBinary),
+    Column("sha256", String(64)),
+    Column("job", String(64), nullable=False),
+    Column("run", String(64), nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+#: One row for each root: its id, see `watch.guard`.
+roots = Table(
+    "roots",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("root", LargeBinary, primary_key=True),
+    Column("root_id", String(64)),
+)
