@@ -1,0 +1,164 @@
+"""App: the one place that builds adapters from the settings and hands them to jobs."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ckptd.errors import UsageError
+from ckptd.index.store import Store
+from ckptd.jobs.describing import Describing
+from ckptd.jobs.doctoring import Check, check_all
+from ckptd.jobs.engine import Engine
+from ckptd.jobs.functions import FunctionShelf
+from ckptd.jobs.ingest import Ingest
+from ckptd.jobs.querying import SidecarView, find_best, find_one, find_records, regenerate_sidecar, view_sidecar
+from ckptd.jobs.reading import Reading
+from ckptd.jobs.recording import Recording
+from ckptd.jobs.reindexing import rebuild_index
+from ckptd.jobs.roots import WatchedRoot
+from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
+from ckptd.jobs.settling import Settling
+from ckptd.model import Record
+from ckptd.policy.settle import SettleRules
+from ckptd.settings import Settings
+from ckptd.storage.journal import Journal
+from ckptd.storage.lock import hold
+from ckptd.storage.state import ensure_state_dir
+from ckptd.watch.wanted import compile_wanted
+
+#: The index in the state directory; embedded SQLite.
+INDEX_NAME = "index.sqlite"
+
+
+@contextmanager
+def open_engine(
+    settings: Settings, selector: selectors.BaseSelector, *, want_rescan: Callable[[int, str], None], index: str = INDEX_NAME
+) -> Iterator[Engine]:
+    """Take the lock and build the stages; give everything back at the end.
+
+    Args:
+        settings: what to build.
+        selector: of the loop that will call `ingest.step`.
+        want_rescan: called when a root is to be looked at as a whole.
+        index: file name in the state directory; a reindex builds another one beside it.
+
+    Raises:
+        AlreadyRunningError: another process holds the lock.
+        CkptdError: a root, the state directory or the index can't be opened.
+    """
+    state_dir = ensure_state_dir(find_state_dir(settings))
+    wanted = compile_wanted(settings.suffixes, settings.ignore)
+    with hold(state_dir):
+        roots = [WatchedRoot.open(number, path, wanted) for number, path in enumerate(settings.roots)]
+        store = Store.open(state_dir / index)
+        journal = Journal(state_dir)
+        reading = Reading(selector, settings.inspect, time.monotonic)
+        try:
+            for root in roots:
+                root.learn(*store.load_root(root.path))
+                root.look_again()
+                store.save_root(root.path, root.root_id)
+            rules = SettleRules(settings.watch.settle_seconds, settings.watch.incomplete_seconds)
+            ingest = Ingest(
+                roots,
+                store,
+                Settling(roots, rules, time.monotonic),
+                reading,
+                Recording(store, journal),
+                Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled),
+                now=time.monotonic,
+                wall=time.time,
+                want_rescan=want_rescan,
+            )
+            yield Engine(roots, store, journal, ingest, reading, state_dir)
+            ingest.close()
+        finally:
+            reading.close()
+            store.close()
+            for root in roots:
+                root.handle.close()
+
+
+def find_state_dir(settings: Settings) -> Path:
+    """Give the state directory: the settings', else `.ckptd` in the first root."""
+    return settings.state_dir or settings.roots[0] / ".ckptd"
+
+
+class App:
+    """What the command line and `ckptd.open` ask; each method is one verb.
+
+    Nothing is opened before it is needed, so that `scan` takes the lock and `ls` does not.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._store: Store | None = None
+
+    def close(self) -> None:
+        """Give the index back."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    @property
+    def store(self) -> Store:
+        """The index, for reading.
+
+        Raises:
+            UsageError: there is none yet.
+        """
+        if self._store is None:
+            path = find_state_dir(self.settings) / INDEX_NAME
+            if not path.exists():
+                cure = "start it with `ckptd run`, or make one pass with `ckptd scan`"
+                raise UsageError("there is no index yet", path=path, why="ckptd never looked at this root", cure=cure)
+            self._store = Store.open(path)
+        return self._store
+
+    def scan(self, paths: Sequence[str] = (), progress: Progress | None = None, *, believe_losses: bool = False) -> ScanSummary:
+        """Make one pass over the roots, or over `paths` in them, and index what is new."""
+        with selectors.DefaultSelector() as selector, open_engine(self.settings, selector, want_rescan=_no_rescan) as engine:
+            return scan_roots(engine, selector, paths, progress, believe_losses=believe_losses)
+
+    def reindex(self, progress: Progress | None = None) -> ScanSummary:
+        """Build the index anew from files, sidecars and journal, and put it in the place of the old one."""
+        self.close()
+        state_dir = ensure_state_dir(find_state_dir(self.settings))
+        return rebuild_index(
+            lambda selector, index: open_engine(self.settings, selector, want_rescan=_no_rescan, index=index),
+            state_dir,
+            INDEX_NAME,
+            progress,
+        )
+
+    def records(self, query: str | None = None, sort: str = "path", reverse: bool = False, limit: int | None = None) -> list[Record]:  # noqa: FBT001, FBT002 — a choice of the user's, passed on
+        """Give the records that match a query, sorted."""
+        return find_records(self.store, query, sort=sort, reverse=reverse, limit=limit)
+
+    def show(self, name: str) -> Record:
+        """Give one record by id, path, file name, stem or the beginning of its digest."""
+        return find_one(self.store, name)
+
+    def best(self, metric: str, group: str | None = None, mode: str | None = None) -> list[Record]:
+        """Give the best checkpoint of each group, or of one."""
+        return find_best(self.store, metric, group=group, mode=mode)
+
+    def sidecar(self, name: str) -> SidecarView:
+        """Show the sidecar of a checkpoint and what it would be if it were written anew."""
+        return view_sidecar(self.show(name))
+
+    def regenerate_sidecar(self, name: str) -> SidecarView:
+        """Write the sidecar anew; what a person wrote stays."""
+        return regenerate_sidecar(self.show(name))
+
+    def doctor(self) -> list[Check]:
+        """Look at everything that could be wrong."""
+        return check_all(self.settings, find_state_dir(self.settings), INDEX_NAME)
+
+
+def _no_rescan(_number: int, _why: str) -> None:
+    """Losses in the middle of a single pass are found by the next one."""

@@ -1,0 +1,24 @@
+"""The stages and adapters of one process that writes, together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptd.index.store import Store
+from ckptd.jobs.ingest import Ingest
+from ckptd.jobs.reading import Reading
+from ckptd.jobs.roots import WatchedRoot
+from ckptd.storage.journal import Journal
+
+
+@dataclass(slots=True)
+class Engine:
+    """Everything that writes: roots, index and the stages between, under the lock of the state directory."""
+
+    roots: list[WatchedRoot]
+    store: Store
+    journal: Journal
+    ingest: Ingest
+    reading: Reading
+    state_dir: Path

@@ -1,0 +1,95 @@
+"""The one way into the daemon's loop from other threads: hints, rescans, ticks of the schedule, signals.
+
+Everything put here is only "look there": doubles are folded, so that a burst of events costs one entry a file and the
+inbox is never longer than the list of files that changed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Mail:
+    """What came since the last look.
+
+    Attributes:
+        hints: (root number, relative path) → True when a writer closed the file or moved it in.
+        rescans: root number → why the full picture is wanted.
+        guard: True when it is time to look whether the roots are still the roots.
+        stop, reload: True when a signal asked for it.
+    """
+
+    hints: dict[tuple[int, str], bool] = field(default_factory=dict)
+    rescans: dict[int, str] = field(default_factory=dict)
+    guard: bool = False
+    stop: bool = False
+    reload: bool = False
+
+
+class Inbox:
+    """Collect mail from any thread; the loop takes it all at once.
+
+    Threading: every method may be called from any thread and from a signal handler of the main thread; `take` and
+    `fileno` are for the loop.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # re-entrant: a signal handler may interrupt `take` in the same thread
+        self._mail = Mail()
+        self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def fileno(self) -> int:
+        """Give the descriptor that is readable while there is mail."""
+        return self._reader
+
+    def hint(self, root: int, path: str, *, closed: bool) -> None:
+        """Ask for a look at one path."""
+        with self._lock:
+            self._mail.hints[root, path] = closed or self._mail.hints.get((root, path), False)
+        self._wake()
+
+    def rescan(self, root: int, why: str) -> None:
+        """Ask for the full picture of a root."""
+        with self._lock:
+            self._mail.rescans.setdefault(root, why)
+        self._wake()
+
+    def guard(self) -> None:
+        """Ask for a look at the roots themselves."""
+        self._mail.guard = True
+        self._wake()
+
+    def stop(self) -> None:
+        """Ask the loop to end at the next safe point."""
+        self._mail.stop = True
+        self._wake()
+
+    def reload(self) -> None:
+        """Ask for the settings to be read again."""
+        self._mail.reload = True
+        self._wake()
+
+    def take(self) -> Mail:
+        """Give what came and start afresh."""
+        try:
+            while os.read(self._reader, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        with self._lock:
+            mail, self._mail = self._mail, Mail()
+        return mail
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._writer, b"\0")
+        except (BlockingIOError, OSError):  # a full pipe wakes as well; a closed one belongs to a loop that ended
+            pass

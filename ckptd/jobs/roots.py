@@ -1,0 +1,89 @@
+"""A root while it is watched: its descriptor, what is wanted below it, and whether it is to be believed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ckptd.errors import RootLostError, StorageError
+from ckptd.policy.brakes import Freeze
+from ckptd.storage.beneath import RootHandle
+from ckptd.watch.guard import KnownRoot, MountChanged, Unmarked, Verdict, is_incident, judge, look, mark_root
+from ckptd.watch.wanted import Wanted
+
+
+@dataclass(slots=True)
+class WatchedRoot:
+    """One root; belongs to the loop.
+
+    Attributes:
+        number: its place in the settings; the first half of a `Place`.
+        path: absolute, links resolved, as the index knows it.
+        handle: the open directory; replaced when the same root comes back at another device.
+        wanted: which names are looked at.
+        root_id: the id in `.ckptd/root-id`; None where it could not be written.
+        files: how many places the index holds that are not missing.
+        incident: why nothing below it is believed just now, in words; None in good times.
+        freezes: parts whose losses wait for a person.
+    """
+
+    number: int
+    path: str
+    handle: RootHandle
+    wanted: Wanted
+    root_id: str | None = None
+    files: int = 0
+    incident: str | None = None
+    freezes: tuple[Freeze, ...] = ()
+    aliases: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, number: int, path: Path, wanted: Wanted) -> WatchedRoot:
+        """Open a root that is there.
+
+        Raises:
+            RootLostError: there is no directory, or none that may be entered.
+        """
+        real = os.path.realpath(path)
+        try:
+            return cls(number, real, RootHandle(real), wanted)
+        except OSError as error:
+            cure = "make it, or correct `roots` in the settings"
+            raise RootLostError("open a root", path=path, why=os.strerror(error.errno or 0), cure=cure) from error
+
+    def learn(self, root_id: str | None, files: int) -> None:
+        """Take over what the index remembers of this root, before the first look at it."""
+        self.root_id = root_id
+        self.files = files
+
+    def look_again(self) -> Verdict:
+        """Look whether the root is still the root, and act on what needs no person: mark it, open it anew."""
+        seen = os.fstat(self.handle.fd)
+        verdict = judge(KnownRoot(seen.st_dev, seen.st_ino, self.root_id, self.files), look(self.path))
+        match verdict:
+            case Unmarked():
+                self._mark()
+            case MountChanged():
+                self.handle.close()
+                self.handle = RootHandle(self.path)
+        self.incident = verdict.why if is_incident(verdict) else None  # type: ignore[union-attr]  # incidents have a why
+        return verdict
+
+    def adopt(self) -> None:
+        """Take what lies at the path now for the root, whatever it was; for an operator who said so."""
+        self.handle.close()
+        self.handle = RootHandle(self.path)
+        self.root_id = None
+        self._mark()
+        self.incident = None
+
+    def freezes_place(self, path: str) -> bool:
+        """Say whether losing `path` waits for a person."""
+        return self.incident is not None or any(freeze.covers(path) for freeze in self.freezes)
+
+    def _mark(self) -> None:
+        try:
+            self.root_id = mark_root(self.handle.fd)
+        except StorageError:  # a read-only share is known by its place alone
+            self.root_id = None
