@@ -19,8 +19,8 @@ from pathlib import Path
 _PATIENCE_SECONDS = 30
 
 _WATCHED = (
-    "import exec compile open os. subprocess. socket. shutil. ctypes. code. marshal. pickle. builtins. urllib. ftplib. webbrowser. "
-    "tempfile. sqlite3. glob. pathlib. mmap. fcntl. signal. pty. cpython. sys. gc. setopencodehook function.__new__"
+    "import exec compile open os. subprocess. socket. shutil. ctypes. code. marshal. pickle. builtins. urllib. ftplib. "
+    "webbrowser. tempfile. sqlite3. glob. pathlib. mmap. fcntl. signal. pty. cpython. sys. gc. setopencodehook function.__new__"
 ).split()
 #: Harmless by themselves, and what every read does.
 _QUIET = frozenset({"os.scandir", "os.listdir", "sys._getframe", "object.__getattr__", "gc.get_objects", "sys.unraisablehook"})

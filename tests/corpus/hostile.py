@@ -1,8 +1,8 @@
 """One file for each rule of the reader: each breaks just that rule, and none may be called ok.
 
 `cases(canary)` gives them all; whatever runs leaves the canary.  The parts: `hostile_code` (names that must not be called),
-`hostile_pickles` (opcodes, budgets, bombs), `hostile_tensors` (descriptions that lie), `hostile_zips` (containers built to deceive),
-`strangers` (files that are no checkpoints), `oddities` (strange and honest: these must stay ok).
+`hostile_pickles` (opcodes, budgets, bombs), `hostile_tensors` (descriptions that lie), `hostile_zips` (containers built to
+deceive), `strangers` (files that are no checkpoints), `oddities` (strange and honest: these must stay ok).
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ def _types() -> dict[str, bytes]:
     return {
         "list as key": unhashable,
         "dict as key": asm.EMPTY_DICT + asm.EMPTY_DICT + asm.integer(1) + asm.SETITEM,
-        "tuple as key": asm.EMPTY_DICT + asm.sequence(asm.integer(1)) + asm.integer(1) + asm.SETITEM,
+        "nested tuple as key": asm.EMPTY_DICT + asm.sequence(asm.sequence(asm.integer(1))) + asm.integer(1) + asm.SETITEM,
+        "huge tuple as key": asm.EMPTY_DICT + asm.sequence(*[asm.integer(1)] * 100) + asm.integer(1) + asm.SETITEM,
         "tensor as key": asm.EMPTY_DICT + asm.tensor() + asm.integer(1) + asm.SETITEM,
         "huge integer as key": asm.EMPTY_DICT + asm.long1(2**240) + asm.integer(1) + asm.SETITEM,
         "global as key": asm.EMPTY_DICT + asm.named("torch", "float32") + asm.integer(1) + asm.SETITEM,
@@ -92,7 +93,6 @@ def _types() -> dict[str, bytes]:
         "BUILD on a list": asm.EMPTY_LIST + asm.mapping({"a": asm.integer(1)}) + asm.BUILD,
         "BUILD on a tensor": asm.tensor() + asm.sequence(asm.integer(1)) + asm.BUILD,
         "BUILD on an OrderedDict with a list": _ORDERED + asm.EMPTY_TUPLE + asm.REDUCE + asm.listing() + asm.BUILD,
-        "BUILD shadows a method": _ORDERED + asm.EMPTY_TUPLE + asm.REDUCE + asm.mapping({"items": asm.integer(1)}) + asm.BUILD,
         "REDUCE of text": asm.text("os.system") + asm.EMPTY_TUPLE + asm.REDUCE,
         "REDUCE with a list": _ORDERED + asm.EMPTY_LIST + asm.REDUCE,
         "REDUCE with None": _ORDERED + asm.NONE + asm.REDUCE,
@@ -160,7 +160,8 @@ def _frames() -> Iterator[Case]:
         "two values at STOP": (b"\x80\x02" + body + body + asm.STOP, NOT_OK),
         "mark open at STOP": (b"\x80\x02" + asm.MARK + body + asm.STOP, NOT_OK),
         "frame too long": (b"\x80\x04\x95" + struct.pack("<Q", 2**62) + body + asm.STOP, NOT_OK),
-        "frame too short": (b"\x80\x04\x95" + struct.pack("<Q", 3) + body + asm.STOP, NOT_OK),
+        # Readers differ on this one; it hides nothing, and the C unpickler takes it.
+        "frame too short": (b"\x80\x04\x95" + struct.pack("<Q", 3) + body + asm.STOP, NOT_OK | {Status.OK}),
         "frame in a frame": (
             b"\x80\x04\x95" + struct.pack("<Q", len(body) + 10) + b"\x95" + struct.pack("<Q", 2**40) + body + asm.STOP,
             NOT_OK,
@@ -225,7 +226,7 @@ def _tar_body() -> bytes:
 
 
 def _bombs() -> Iterator[Case]:
-    """Small programs that cost a naive reader all its memory, time or stack; each in a zip, some in the other containers too."""
+    """Small programs that cost a naive reader all its memory, time or stack."""
     bombs: dict[str, Callable[[], bytes]] = {
         "tuple graph as key": lambda: asm.program(asm.EMPTY_DICT + _tuple_graph(60) + asm.NONE + asm.SETITEM),
         "tuple graph compared": lambda: asm.program(
@@ -261,19 +262,10 @@ def _bombs() -> Iterator[Case]:
         "long integers": lambda: asm.program(asm.listing(*[asm.long1(2**250)] * 200_000)),
         "10^12 bytes": lambda: asm.program(asm.call("builtins", "bytearray", asm.long1(10**12))),
     }
-    answers = NOT_OK | {Status.OK} - {Status.OK}
     for name, make in bombs.items():
         # What stays inside every budget may be called ok: it is then harmless, and must be quick all the same.
-        harmless = name in (
-            "lists 1e6 deep",
-            "tuples 1e6 deep",
-            "dicts 200,000 deep",
-            "billion laughs",
-            "many dicts",
-            "long integers",
-        )
-        statuses = answers | {Status.OK} if harmless else answers
-        yield late(f"bomb-{name}", _zipped(make), statuses, name)
+        harmless = name in ("tuples 1e6 deep", "billion laughs", "many dicts", "long integers", "memo slot 2^32-1")
+        yield late(f"bomb-{name}", _zipped(make), NOT_OK | {Status.OK} if harmless else NOT_OK, name)
     plain = bombs["tuple graph as key"]
     yield late(
         "bomb-tuple graph-legacy", lambda: oldforms.legacy(plain(), {}), DECEIT | NOT_OK, "a tuple graph in the legacy format"

@@ -38,3 +38,5 @@ def _cases() -> Iterator[Case]:
     yield raw("odd-expanded", zips.checkpoint(asm.program(asm.mapping({"w": expanded}))), _OK, "a bias expanded over a batch")
     reused = asm.mapping({"w": asm.tensor() + asm.put(0), "same": asm.get(0)})
     yield raw("odd-shared", zips.checkpoint(asm.program(reused)), _OK, "one tensor under two names")
+    keyed = asm.EMPTY_DICT + asm.sequence(asm.integer(1), asm.text("a")) + asm.tensor() + asm.SETITEM
+    yield raw("odd-tuple as key", zips.checkpoint(asm.program(keyed)), _OK, "a flat tuple as key, as some schedulers have")

@@ -55,26 +55,24 @@ def save_plain_pickle(value: Any, path: Path, protocol: int = 4) -> None:
 
 def save_like_1_6(value: Any, path: Path) -> None:
     """Rewrite a zip as torch 1.6 to 1.12 wrote it: no byteorder, no alignment note, no serialization id."""
-    rewrite(value, path, lambda name: name == "version" or name == "data.pkl" or name.startswith("data/"))
+    rewrite(value, path, lambda name, raw: raw if name in ("version", "data.pkl") or name.startswith("data/") else None)
 
 
 def save_big_endian(value: Any, path: Path, width: int = 4) -> None:
     """Rewrite a zip of `width`-byte elements as a big-endian machine would have written it."""
-    members = []
-    for name, raw in _members(value, path):
+
+    def turn(name: str, raw: bytes) -> bytes:
         if name == "byteorder":
-            members.append(("byteorder", b"big"))
-        elif name.startswith("data/"):
-            members.append((name, b"".join(raw[i : i + width][::-1] for i in range(0, len(raw), width))))
-        else:
-            members.append((name, raw))
-    path.write_bytes(zips.make_zip([zips.Member(f"archive/{name}".encode(), raw) for name, raw in members]))
+            return b"big"
+        return b"".join(raw[i : i + width][::-1] for i in range(0, len(raw), width)) if name.startswith("data/") else raw
+
+    rewrite(value, path, turn)
 
 
-def rewrite(value: Any, path: Path, keep: Callable[[str], bool]) -> None:
-    """Save, then write the chosen members anew with our own zip writer."""
-    members = [zips.Member(f"archive/{name}".encode(), raw) for name, raw in _members(value, path) if keep(name)]
-    path.write_bytes(zips.make_zip(members))
+def rewrite(value: Any, path: Path, change: Callable[[str, bytes], bytes | None]) -> None:
+    """Save, then write every member anew with our own zip writer, as `change` makes it; None leaves it out."""
+    members = [(name, change(name, raw)) for name, raw in _members(value, path)]
+    path.write_bytes(zips.make_zip([zips.Member(f"archive/{name}".encode(), raw) for name, raw in members if raw is not None]))
 
 
 def _members(value: Any, path: Path) -> list[tuple[str, bytes]]:

@@ -36,7 +36,9 @@ def test_first_indexed_file_is_one_the_example_saved_while_the_daemon_ran(models
         subprocess.run(example, check=True, timeout=300, capture_output=True)
         saved = sorted(path.name for path in models.glob("*.pth"))
         assert len(saved) >= 6
-        wait_for(lambda: {r["path"] for r in daemon.records().values() if r["status"]} >= set(saved), "all files of the example")
+        wait_for(
+            lambda: {r["path"] for r in daemon.records().values() if r["status"]} >= set(saved), "all files of the example"
+        )
         records = daemon.records()
         first = next(e for e in daemon.events() if e["event"] in {"checkpoint.indexed", "checkpoint.rejected"})
         assert first["path"] in saved
@@ -89,7 +91,8 @@ def test_a_file_that_is_saved_again_is_known_by_its_new_content(models):
         wait_for(lambda: daemon.records()["a.pth"]["sha256"] not in {None, old}, "the new digest")
         new = daemon.wait_record("a.pth", status="ok")["sha256"]
         wait_for(
-            lambda: json.loads((models / "a_metadata.json").read_text())["ckptd"]["sha256"] == new, "the sidecar of the new content"
+            lambda: json.loads((models / "a_metadata.json").read_text())["ckptd"]["sha256"] == new,
+            "the sidecar of the new content",
         )
 
 

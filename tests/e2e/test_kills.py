@@ -29,7 +29,9 @@ def write_series(directory: Path, count: int, stop: threading.Event, pause: floa
         if stop.is_set():
             return
         torch.manual_seed(number)
-        torch.save({"weight": torch.randn(64, 64), "number": torch.tensor(number)}, directory / f"run{number % 7}_epoch_{number}.pth")
+        torch.save(
+            {"weight": torch.randn(64, 64), "number": torch.tensor(number)}, directory / f"run{number % 7}_epoch_{number}.pth"
+        )
         time.sleep(pause)
 
 

@@ -28,7 +28,7 @@ def complaint(data: bytes) -> tuple[str | None, Inspection | None]:
         return f"raised {type(error).__name__}: {error}", None
     if found.status is Status.FAILED:
         return f"failed: {[finding.message for finding in found.findings]}", found
-    if found.status is not Status.OK and not any(finding.severity == "error" for finding in found.findings):
+    if found.status is not Status.OK and not any(finding.severity != "info" for finding in found.findings):
         return f"{found.status} without a reason", found
     try:
         back = wire.inspection_from_json(wire.inspection_to_json(found))

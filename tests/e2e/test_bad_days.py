@@ -1,0 +1,145 @@
+"""Full disks, read-only mounts, mass loss, many files: reported, retried, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.running import ckptd, run_ckptd, running, wait_for
+
+pytestmark = pytest.mark.root
+QUICK = {"CKPTD_WATCH__SETTLE_SECONDS": "0.05", "CKPTD_WATCH__GUARD_SECONDS": "0.2", "CKPTD_WATCH__RECONCILE_SECONDS": "1"}
+
+
+@contextmanager
+def tmpfs(place, size="4m"):
+    """Mount a small file system of its own at `place`."""
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def save(path, seed=0, size=1000):
+    import torch
+
+    torch.manual_seed(seed)
+    torch.save({"weight": torch.randn(size), "bias": torch.randn(3)}, path)
+
+
+def test_a_full_disk_costs_a_sidecar_for_a_while_and_nothing_else(tmp_path):
+    """With no room for a sidecar the file is indexed and the trouble reported; with room again the sidecar comes."""
+    with (
+        tmpfs(tmp_path / "trained_models") as models,
+        running(models, env={**QUICK, "CKPTD_STATE_DIR": str(tmp_path / "state")}) as daemon,
+    ):
+        save(tmp_path / "outside.pth")
+        shutil.copy(tmp_path / "outside.pth", models / "tmp.hidden")
+        (models / "tmp.hidden").rename(models / ".waiting")
+        with (models / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space"):
+            while True:
+                ballast.write(b"\0" * 4096)
+                ballast.flush()
+        (models / ".waiting").rename(models / "a.pth")
+        daemon.wait_record("a.pth", status="ok")
+        daemon.wait_event("sidecar.failed")
+        assert not (models / "a_metadata.json").exists()
+        assert not list(models.glob(".ckptd-*"))
+        (models / "ballast").unlink()
+        wait_for((models / "a_metadata.json").exists, "the sidecar once there is room")
+        assert json.loads((models / "a_metadata.json").read_text())["ckptd"]["status"] == "ok"
+
+
+def test_a_full_disk_under_the_index_is_waited_out(tmp_path):
+    """With no room for the index the daemon stays up and says so; with room again every file is indexed."""
+    with tmpfs(tmp_path / "state", size="2m") as state:
+        models = tmp_path / "trained_models"
+        with running(models, env={**QUICK, "CKPTD_STATE_DIR": str(state / "ckptd")}) as daemon:
+            save(models / "first.pth")
+            daemon.wait_record("first.pth", status="ok")
+            with (state / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space"):
+                while True:
+                    ballast.write(b"\0" * 4096)
+                    ballast.flush()
+            for number in range(60):
+                save(models / f"m{number}.pth", seed=number)
+            daemon.wait_event("index.unavailable")
+            (state / "ballast").unlink()
+            wait_for(lambda: sum(r["status"] == "ok" for r in daemon.records().values()) == 61, "all files once there is room")
+
+
+def test_a_read_only_root_is_indexed_without_sidecars(tmp_path):
+    """A share mounted read-only is looked after all the same, and the missing sidecars are reported."""
+    models = tmp_path / "trained_models"
+    with tmpfs(models):
+        save(models / "a.pth")
+        subprocess.run(["mount", "-o", "remount,ro", models], check=True)
+        with running(models, env={**QUICK, "CKPTD_STATE_DIR": str(tmp_path / "state")}) as daemon:
+            daemon.wait_record("a.pth", status="ok")
+            daemon.wait_event("sidecar.failed")
+
+
+def test_an_unmounted_share_loses_nothing(tmp_path):
+    """After `umount` the root is an empty directory: an incident; after `mount` work goes on."""
+    models = tmp_path / "trained_models"
+    with tmpfs(models), running(models, env={**QUICK, "CKPTD_STATE_DIR": str(tmp_path / "state")}) as daemon:
+        for number in range(5):
+            save(models / f"m{number}.pth", seed=number)
+        wait_for(lambda: len([r for r in daemon.records().values() if r["status"] == "ok"]) == 5, "five files")
+        with tmpfs(models):  # mounted over: what was there is hidden
+            daemon.wait_event("root.lost")
+            assert all(record["state"] == "ready" for record in daemon.records().values())
+        daemon.wait_event("root.returned")
+        save(models / "later.pth", seed=9)
+        daemon.wait_record("later.pth", status="ok")
+        assert all(record["state"] == "ready" for record in daemon.records().values())
+
+
+def test_losing_most_files_at_once_is_held_back(tmp_path):
+    """`rm *.pth` of 30 files while the daemon is down freezes the root: the records stay ready and the log says why."""
+    models = tmp_path / "trained_models"
+    with running(models, env=QUICK) as daemon:
+        for number in range(30):
+            save(models / f"m{number}.pth", seed=number)
+        wait_for(lambda: len([r for r in daemon.records().values() if r["status"] == "ok"]) == 30, "thirty files")
+        daemon.stop()
+        for number in range(25):
+            (models / f"m{number}.pth").unlink()
+        daemon.start()
+        daemon.wait_event("root.frozen")
+        assert "frozen" in run_ckptd("--root", models, "doctor").stdout
+
+
+def test_a_file_nobody_may_read_is_reported(tmp_path):
+    """EACCES is a row with status unreadable; after chmod the file is read."""
+    models = tmp_path / "trained_models"
+    models.mkdir()
+    save(models / "a.pth")
+    os.chown(models / "a.pth", 0, 0)
+    (models / "a.pth").chmod(0o000)
+    os.chown(models, 65534, 65534)
+    script = (
+        "import os,sys;os.setgid(65534);os.setuid(65534);from ckptd.cli import main;sys.argv=['ckptd',*sys.argv[1:]];main()"
+    )
+    import sys
+
+    def scan():
+        command = [sys.executable, "-c", script, "--root", str(models), "scan", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60)
+        return done
+
+    for parent in (tmp_path, *tmp_path.parents[:3]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    first = scan()
+    assert first.returncode in {0, 1}, first.stderr
+    assert ckptd("--root", models, "ls")[0]["status"] == "unreadable"
+    (models / "a.pth").chmod(0o644)
+    scan()
+    assert ckptd("--root", models, "ls")[0]["status"] == "ok"
