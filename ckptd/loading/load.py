@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ckptd.checkpoint.reader import read_structure
-from ckptd.errors import StorageError, UsageError
+from ckptd.checkpoint.reader import Structure, read_structure
+from ckptd.checkpoint.source import ChangedError
+from ckptd.errors import CkptdError, FormatError, NeedsCodeError, StorageError, UnsafeError, UsageError
+from ckptd.loading.rebuild import rebuild
 from ckptd.loading.storages import MapLocation, Storages
-from ckptd.model import Container, Identity
+from ckptd.model import Container, Identity, Severity, Status
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -53,3 +55,32 @@ def _open(path: str | os.PathLike[str]) -> int:
         return os.open(path, _FLAGS)
     except OSError as error:
         raise StorageError("cannot open", path=os.fspath(path), why=error.strerror or str(error)) from error
+
+
+def _refuse(structure: Structure, path: str | os.PathLike[str]) -> None:
+    """Raise what the reading of the structure found, as the caller can act on it."""
+    status = structure.status
+    why = next((found.message for found in structure.findings if found.severity is not Severity.INFO), "")
+    cure = "see `ckptd inspect`"
+    match status:
+        case Status.OK:
+            return
+        case Status.UNSAFE:
+            raise UnsafeError("refused to load", path=os.fspath(path), why=why, cure=cure)
+        case Status.NEEDS_CODE:
+            raise NeedsCodeError(
+                "cannot load without running code",
+                path=os.fspath(path),
+                why=why,
+                cure="save a state_dict instead of the module",
+            )
+        case _:
+            raise FormatError("cannot load", path=os.fspath(path), why=why, cure=cure)
+
+
+def _build(structure: Structure, storages: Storages, path: str | os.PathLike[str]) -> Any:
+    """Build the object; errors from below learn which file it was."""
+    try:
+        return rebuild(structure.root, storages)
+    except CkptdError as error:
+        raise type(error)(error.what, path=os.fspath(path), why=error.why, cure=error.cure) from error

@@ -63,6 +63,10 @@ class Storages:
         return held
 
     def _load(self, value: StorageValue) -> torch.UntypedStorage:
+        view = self._structure.views.get(value.key)
+        if view is not None:
+            whole = self.untyped(StorageValue(view.root, value.dtype, 0, value.location))
+            return whole[view.offset : view.offset + view.length]
         span = self._structure.storages[value.key]
         if self.meta:
             return torch.UntypedStorage(span.length, device="meta")

@@ -215,8 +215,8 @@ class _Reader:
     def _read_entry(self, raw: bytes, at: int) -> tuple[_Entry, int]:
         if len(raw) - at < 46 or raw[at : at + 4] != _CENTRAL_MARK:
             raise FormatError("the zip cannot be read", why="its directory is damaged or not where the end record says")
-        (_, made, needed, flags, method, time, date, crc, packed, size, *lengths, disk, inner, outer, offset) = _CENTRAL.unpack_from(
-            raw, at
+        (_, made, needed, flags, method, time, date, crc, packed, size, *lengths, disk, inner, outer, offset) = (
+            _CENTRAL.unpack_from(raw, at)
         )
         begin = at + 46
         middle = begin + lengths[0]

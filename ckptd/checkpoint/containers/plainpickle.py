@@ -1,0 +1,45 @@
+"""Read a bare pickle: what pickle.dump writes.  torch.load would not take it, people save it all the same."""
+
+from __future__ import annotations
+
+from ckptd.checkpoint.budgets import BUDGETS, Budgets
+from ckptd.checkpoint.containers.pickled import note_dangerous, read_object
+from ckptd.checkpoint.contents import Contents
+from ckptd.checkpoint.harvest import names_globals
+from ckptd.checkpoint.source import Source
+from ckptd.model import Container
+
+#: How far into a file without a mark a pickle of the text protocols is searched for.
+_TEXT_BYTES = 1 << 20
+
+
+def is_pickle(head: bytes) -> bool:
+    """Tell whether a file begins as a pickle of protocol 2 or later."""
+    return len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5
+
+
+def read_plain_pickle(source: Source, budgets: Budgets = BUDGETS) -> Contents:
+    """Read the whole file as one pickle."""
+    contents = Contents(Container.PICKLE)
+    if source.size > budgets.pickle_bytes:
+        contents.problem("pickle-bomb", f"the pickle has {source.size:,} bytes, more than {budgets.pickle_bytes:,}")
+        note_dangerous(contents, source.read(0, budgets.pickle_bytes))
+        return contents
+    read_object(contents, source.read(0, source.size), budgets)
+    return contents
+
+
+def read_text_pickle(source: Source) -> Contents | None:
+    """Read a file that may be a pickle of protocol 0 or 1, which torch.load would run too; None when it names nothing.
+
+    These protocols have no mark at the beginning and torch.save never wrote them, so it is enough to see what they name.
+    """
+    data = source.read(0, min(source.size, _TEXT_BYTES))
+    if not names_globals(data) or data.find(b".", -64) < 0:
+        return None
+    contents = Contents(Container.PICKLE)
+    note_dangerous(contents, data)
+    if not contents.problems:
+        return None
+    contents.problem("forbidden-opcode", "the file is a pickle of a text protocol, which torch.save never writes")
+    return contents

@@ -1,0 +1,162 @@
+"""Read every byte of a file once: SHA-256 of the whole, CRC-32 of each record, health of each storage, in one pass.
+
+A large file goes through a ring of buffers: this thread reads, checks and judges a buffer while another one hashes it, so
+that the pass takes as long as the digest alone where there are two cores.  Memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+
+from isal.isal_zlib import crc32
+
+from ckptd.checkpoint.budgets import BUDGETS, Budgets
+from ckptd.checkpoint.contents import Span
+from ckptd.checkpoint.health import Meter
+from ckptd.checkpoint.source import ChangedError, Source
+
+#: Buffers on their way: one is read into, one is hashed, two even out who is slower for a moment.
+_BUFFERS = 4
+
+
+@dataclass(slots=True)
+class Run:
+    """Bytes that are looked at by themselves.
+
+    Attributes:
+        name: of the record, for whoever reads the outcome.
+        span: where they lie.
+        meter: judges the values; None where there are none.
+        crc: of the bytes, once they have passed.
+    """
+
+    name: str
+    span: Span
+    meter: Meter | None = None
+    crc: int = 0
+
+    @property
+    def is_damaged(self) -> bool:
+        """Say whether the bytes are not those that were saved; None of it is known where no CRC was."""
+        return self.span.crc is not None and self.crc != self.span.crc
+
+
+def pass_over(
+    source: Source, runs: Sequence[Run], budgets: Budgets = BUDGETS, progress: Callable[[int], None] | None = None
+) -> str:
+    """Read the file; give its SHA-256 in hex, and leave CRCs and health in the runs.
+
+    Runs that overlap others are left out: they are a finding by themselves.
+
+    Args:
+        progress: is told how many bytes have passed.
+
+    Raises:
+        ChangedError: the file became shorter.
+        OSError: the disk says no.
+    """
+    ordered = list(_apart(runs))
+    if source.whole is not None:
+        _look_at(memoryview(source.whole), 0, ordered, 0)
+        return hashlib.sha256(source.whole).hexdigest()
+    with _hashing(budgets.chunk_bytes) as hashing:
+        at = first = 0
+        while at < source.size:
+            buffer = hashing.take()
+            data = memoryview(buffer)[: min(len(buffer), source.size - at)]
+            _fill(source.fd, data, at)
+            hashing.give(data)
+            first = _look_at(data, at, ordered, first)
+            at += len(data)
+            if progress is not None:
+                progress(at)
+        return hashing.finish()
+
+
+def _apart(runs: Sequence[Run]) -> Iterator[Run]:
+    end = 0
+    for run in sorted(runs, key=lambda run: run.span.offset):
+        if run.span.offset >= end:
+            end = run.span.offset + run.span.length
+            yield run
+        else:
+            run.crc = run.span.crc or 0
+
+
+def _fill(fd: int, data: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        got = os.preadv(fd, [data[done:]], offset + done)
+        if not got:
+            raise ChangedError
+        done += got
+
+
+def _look_at(data: memoryview, at: int, runs: Sequence[Run], first: int) -> int:
+    """Let the runs see their part of the bytes that begin at `at`; give the first run that is not yet over."""
+    end = at + len(data)
+    for number in range(first, len(runs)):
+        run = runs[number]
+        start, length, _ = run.span
+        if start >= end:
+            return number
+        piece = data[max(start - at, 0) : min(start + length, end) - at]
+        run.crc = crc32(piece, run.crc)
+        if run.meter is not None:
+            run.meter.feed(piece)
+        if start + length > end:
+            return number
+    return len(runs)
+
+
+class _Hashing:
+    """A thread that hashes buffers in the order in which they are given, and hands them back."""
+
+    def __init__(self, chunk_bytes: int) -> None:
+        self._digest = hashlib.sha256()
+        self._free: SimpleQueue[bytearray] = SimpleQueue()
+        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
+        for _ in range(_BUFFERS):
+            self._free.put(bytearray(chunk_bytes))
+        self._thread = Thread(target=self._run, name="ckptd-digest", daemon=True)
+        self._thread.start()
+
+    def take(self) -> bytearray:
+        """Wait for a buffer that may be written to."""
+        return self._free.get()
+
+    def give(self, data: memoryview) -> None:
+        """Hash these bytes; they must not change until `take` gives their buffer again."""
+        self._full.put(data)
+
+    def finish(self) -> str:
+        """Wait for the end and give the digest in hex."""
+        self.stop()
+        return self._digest.hexdigest()
+
+    def stop(self) -> None:
+        """End the thread; a second call does nothing."""
+        self._full.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (data := self._full.get()) is not None:
+            self._digest.update(data)
+            held = data.obj
+            assert isinstance(held, bytearray)
+            self._free.put(held)
+
+
+@contextmanager
+def _hashing(chunk_bytes: int) -> Iterator[_Hashing]:
+    hashing = _Hashing(chunk_bytes)
+    try:
+        yield hashing
+    finally:
+        hashing.stop()
