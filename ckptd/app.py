@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ckptd.errors import UsageError
 from ckptd.index.store import Store
@@ -14,7 +15,8 @@ from ckptd.jobs.describing import Describing
 from ckptd.jobs.doctoring import Check, check_all
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.functions import FunctionShelf
-from ckptd.jobs.ingest import Ingest
+from ckptd.jobs.ingest import Ingest, NextTry
+from ckptd.jobs.losses import Losses
 from ckptd.jobs.querying import SidecarView, find_best, find_one, find_records, regenerate_sidecar, view_sidecar
 from ckptd.jobs.reading import Reading
 from ckptd.jobs.recording import Recording
@@ -22,6 +24,7 @@ from ckptd.jobs.reindexing import rebuild_index
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
 from ckptd.jobs.settling import Settling
+from ckptd.jobs.upkeep import Upkeep
 from ckptd.model import Record
 from ckptd.policy.settle import SettleRules
 from ckptd.settings import Settings
@@ -36,7 +39,12 @@ INDEX_NAME = "index.sqlite"
 
 @contextmanager
 def open_engine(
-    settings: Settings, selector: selectors.BaseSelector, *, want_rescan: Callable[[int, str], None], index: str = INDEX_NAME
+    settings: Settings,
+    selector: selectors.BaseSelector,
+    *,
+    want_rescan: Callable[[int, str], None],
+    next_try: NextTry,
+    index: str = INDEX_NAME,
 ) -> Iterator[Engine]:
     """Take the lock and build the stages; give everything back at the end.
 
@@ -44,6 +52,7 @@ def open_engine(
         settings: what to build.
         selector: of the loop that will call `ingest.step`.
         want_rescan: called when a root is to be looked at as a whole.
+        next_try: says when a failed inspection is tried again; a single pass doesn't wait for that.
         index: file name in the state directory; a reindex builds another one beside it.
 
     Raises:
@@ -52,7 +61,8 @@ def open_engine(
     """
     state_dir = ensure_state_dir(find_state_dir(settings))
     wanted = compile_wanted(settings.suffixes, settings.ignore)
-    with hold(state_dir):
+    with hold(state_dir) as lock:
+        started_at = time.time()
         roots = [WatchedRoot.open(number, path, wanted) for number, path in enumerate(settings.roots)]
         store = Store.open(state_dir / index)
         journal = Journal(state_dir)
@@ -63,18 +73,21 @@ def open_engine(
                 root.look_again()
                 store.save_root(root.path, root.root_id)
             rules = SettleRules(settings.watch.settle_seconds, settings.watch.incomplete_seconds)
+            clocks: Any = {"now": time.monotonic, "wall": time.time}
+            recording = Recording(store, journal)
+            describing = Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled)
             ingest = Ingest(
                 roots,
                 store,
                 Settling(roots, rules, time.monotonic),
                 reading,
-                Recording(store, journal),
-                Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled),
-                now=time.monotonic,
-                wall=time.time,
-                want_rescan=want_rescan,
+                Upkeep(roots, store, recording, describing, **clocks),
+                Losses(roots, store, recording, want_rescan=want_rescan, **clocks),
+                recording,
+                next_try=next_try,
+                **clocks,
             )
-            yield Engine(roots, store, journal, ingest, reading, state_dir)
+            yield Engine(roots, store, journal, ingest, reading, lock, state_dir, started_at)
             ingest.close()
         finally:
             reading.close()
@@ -121,7 +134,10 @@ class App:
 
     def scan(self, paths: Sequence[str] = (), progress: Progress | None = None, *, believe_losses: bool = False) -> ScanSummary:
         """Make one pass over the roots, or over `paths` in them, and index what is new."""
-        with selectors.DefaultSelector() as selector, open_engine(self.settings, selector, want_rescan=_no_rescan) as engine:
+        with (
+            selectors.DefaultSelector() as selector,
+            open_engine(self.settings, selector, want_rescan=_no_rescan, next_try=_never) as engine,
+        ):
             return scan_roots(engine, selector, paths, progress, believe_losses=believe_losses)
 
     def reindex(self, progress: Progress | None = None) -> ScanSummary:
@@ -129,13 +145,15 @@ class App:
         self.close()
         state_dir = ensure_state_dir(find_state_dir(self.settings))
         return rebuild_index(
-            lambda selector, index: open_engine(self.settings, selector, want_rescan=_no_rescan, index=index),
+            lambda selector, index: open_engine(self.settings, selector, want_rescan=_no_rescan, next_try=_never, index=index),
             state_dir,
             INDEX_NAME,
             progress,
         )
 
-    def records(self, query: str | None = None, sort: str = "path", reverse: bool = False, limit: int | None = None) -> list[Record]:  # noqa: FBT001, FBT002 — a choice of the user's, passed on
+    def records(
+        self, query: str | None = None, sort: str = "path", reverse: bool = False, limit: int | None = None
+    ) -> list[Record]:
         """Give the records that match a query, sorted."""
         return find_records(self.store, query, sort=sort, reverse=reverse, limit=limit)
 
@@ -158,6 +176,10 @@ class App:
     def doctor(self) -> list[Check]:
         """Look at everything that could be wrong."""
         return check_all(self.settings, find_state_dir(self.settings), INDEX_NAME)
+
+
+def _never(_failures: int, _now: float) -> None:
+    """Trying a failed file again is for the next pass."""
 
 
 def _no_rescan(_number: int, _why: str) -> None:

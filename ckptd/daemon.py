@@ -3,32 +3,41 @@
     watch (threads) ─► inbox ─► loop: reconcile, ingest.step ─► workers, sidecars, index
 
 Everything that changes state happens in the loop's thread; observers and the schedule only put mail into the inbox.
+SIGTERM and SIGINT end it at the next safe point.  SIGHUP is ignored: settings are read at the start.
 """
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
 from types import FrameType
-from typing import Any
 
 import structlog
 
 from ckptd import __version__
 from ckptd.app import open_engine
+from ckptd.errors import IndexUnavailableError, RootLostError
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.inbox import Inbox, Mail
 from ckptd.jobs.reconciling import reconcile_root
+from ckptd.jobs.rescans import Rescans
 from ckptd.jobs.schedule import start_schedule
+from ckptd.policy.retry import find_next_try
 from ckptd.settings import Settings
+from ckptd.watch.guard import MountChanged
 from ckptd.watch.observer import Observer
 
 _log = structlog.get_logger()
 
 #: The loop wakes at least this often, so that a lost wake-up costs seconds and not for ever.
 LONGEST_SLEEP_SECONDS = 30.0
+#: How long the loop stands still when the index can't even be read.
+INDEX_PAUSE_SECONDS = 1.0
 
 
 def run(settings: Settings) -> int:
@@ -38,12 +47,13 @@ def run(settings: Settings) -> int:
         AlreadyRunningError: another daemon holds the state directory.
         CkptdError: the index or a root cannot be opened.
     """
-    with selectors.DefaultSelector() as selector:
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
         inbox = Inbox()
+        stack.callback(inbox.close)
         _take_signals(inbox)
-        with open_engine(settings, selector, want_rescan=inbox.rescan) as engine:
-            daemon = Daemon(settings, engine, selector, inbox)
-            daemon.run()
+        engine = stack.enter_context(open_engine(settings, selector, want_rescan=inbox.rescan, next_try=find_next_try))
+        Daemon(settings, engine, selector, inbox).run()
     return 0
 
 
@@ -55,12 +65,17 @@ class Daemon:
         self._engine = engine
         self._selector = selector
         self._inbox = inbox
+        self._rescans = Rescans(time.monotonic)
         self._observers = [self._make_observer(root.number, root.path) for root in engine.roots]
+        self._told: set[tuple[int, str]] = set()
         selector.register(inbox, selectors.EVENT_READ, lambda: None)
 
     def run(self) -> None:
         """Watch, loop, and end in good order."""
         watch = self._settings.watch
+        for root in self._engine.roots:
+            if root.incident is not None:
+                _log.error("root.lost", root=root.path, reason=root.incident)
         for observer in self._observers:
             observer.start()
         schedule = start_schedule(
@@ -74,75 +89,101 @@ class Daemon:
             schedule.shutdown(wait=False)
             for observer in self._observers:
                 observer.stop()
-            _log.info("daemon.stopped", **vars_of(self._engine.ingest.counts))
+        self._engine.ingest.close()
+        _log.info("daemon.stopped", **asdict(self._engine.ingest.counts))
 
     def _loop(self) -> None:
-        ingest = self._engine.ingest
         while True:
-            due = ingest.next_due()
-            timeout = LONGEST_SLEEP_SECONDS if due is None else max(0.0, min(due - time.monotonic(), LONGEST_SLEEP_SECONDS))
-            for key, _ in self._selector.select(timeout):
+            for key, _ in self._selector.select(self._find_pause()):
                 key.data()
             mail = self._inbox.take()
             if mail.stop:
                 return
-            self._read_mail(mail)
-            ingest.step()
+            try:
+                self._read_mail(mail)
+                self._engine.ingest.step()
+            except IndexUnavailableError as error:  # the full picture brings back what was lost here
+                _log.error("index.unavailable", reason=str(error), waiting=self._engine.ingest.waiting)
+                for root in self._engine.roots:
+                    self._rescans.want(root.number, "index", delay=INDEX_PAUSE_SECONDS)
+
+    def _find_pause(self) -> float:
+        """Say how long nothing is to be done, if nothing happens."""
+        due = [at for at in (self._engine.ingest.next_due(), self._rescans.next_due()) if at is not None]
+        return max(0.0, min([LONGEST_SLEEP_SECONDS, *(at - time.monotonic() for at in due)]))
 
     def _read_mail(self, mail: Mail) -> None:
         if mail.guard:
             self._guard()
         for number, why in mail.rescans.items():
+            self._rescans.want(number, why)
+        for number, why in self._rescans.take():
             self._rescan(number, why)
         for (number, path), closed in mail.hints.items():
-            if self._engine.roots[number].incident is None:
-                self._engine.ingest.hint((number, path), closed=closed)
+            self._engine.ingest.hint((number, path), closed=closed)
 
     def _rescan(self, number: int, why: str) -> None:
-        root = self._engine.roots[number]
+        root, engine = self._engine.roots[number], self._engine
         self._look_after(number)
         if root.incident is None:
-            reconcile_root(root, self._engine.store, self._engine.ingest, why)
+            reconcile_root(root, engine.store, engine.ingest, why, started_at=engine.started_at)
+        self._rescans.finished(number)
 
     def _guard(self) -> None:
         for root, observer in zip(self._engine.roots, self._observers, strict=True):
             self._look_after(root.number)
             for finding in observer.findings:
                 self._tell_once(root.number, finding.code, finding.message)
+        self._check_state()
 
     def _look_after(self, number: int) -> None:
         """Look whether the root is still the root and is watched; tell what changed."""
         root, observer = self._engine.roots[number], self._observers[number]
-        before, place = root.incident, root.handle.fd
-        root.look_again()
+        before = root.incident
+        verdict = root.look_again()
         if root.incident is not None and before is None:
             _log.error("root.lost", root=root.path, reason=root.incident)
         came_back = root.incident is None and before is not None
         if came_back:
             _log.warning("root.returned", root=root.path)
-        if root.incident is None and (came_back or root.handle.fd != place or not observer.alive()):
+        if root.incident is None and (came_back or isinstance(verdict, MountChanged) or not observer.alive()):
             observer.restart()  # raises a doubt, and so a rescan
 
+    def _check_state(self) -> None:
+        """End when somebody removed the state with its root: nothing that is written there would be found again.
+
+        Raises:
+            RootLostError: `rm -r` of the root, and a new one in its place.
+        """
+        engine = self._engine
+        if engine.lock.still_held() or engine.state_dir.exists():
+            return
+        for root in engine.roots:
+            if (
+                engine.state_dir.is_relative_to(root.path)
+                and os.fstat(root.handle.fd).st_nlink == 0
+                and os.path.isdir(root.path)
+            ):
+                why = "it was removed and made again, and the index in it is gone"
+                raise RootLostError("look after a root", path=root.path, why=why, cure="start ckptd again; it begins anew")
+
     def _tell_once(self, number: int, code: str, message: str) -> None:
-        told: set[tuple[int, str]] = self.__dict__.setdefault("_told", set())
-        if (number, code) not in told:
-            told.add((number, code))
+        if (number, code) not in self._told:
+            self._told.add((number, code))
             _log.warning("watch.degraded", root=self._engine.roots[number].path, code=code, reason=message)
 
     def _make_observer(self, number: int, path: str) -> Observer:
-        def hint(relative: str, closed: bool) -> None:  # noqa: FBT001 — the observer's signature
-            self._inbox.hint(number, relative, closed=closed)
+        def hint(relative: str, closed: bool) -> None:
+            if relative[0] != "." and "/." not in relative:  # hidden: never looked at, and our own state is among it
+                self._inbox.hint(number, relative, closed=closed)
 
         def doubt(why: str) -> None:
+            if "overflow" in why:
+                _log.warning("watch.overflowed", root=path)
             self._inbox.rescan(number, why)
 
         watch = self._settings.watch
         return Observer(path, hint, doubt, backend=watch.backend, polling_seconds=watch.polling_seconds)
-
-
-def vars_of(counts: Any) -> dict[str, int]:
-    """Give the fields of a slotted dataclass."""
-    return {name: getattr(counts, name) for name in counts.__slots__}
 
 
 def _take_signals(inbox: Inbox) -> None:

@@ -151,7 +151,8 @@ def _check(metrics: Mapping[str, float] | None, hyperparameters: Mapping[str, Js
         try:
             stated["hyperparameters"] = json.loads(json.dumps(dict(hyperparameters), allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise UsageError("save hyperparameters", why=f"they are no plain JSON: {error}", cure="numbers, texts, lists, dicts") from error
+            why = f"they are no plain JSON: {error}"
+            raise UsageError("save hyperparameters", why=why, cure="numbers, texts, lists, dicts") from error
     return stated
 
 

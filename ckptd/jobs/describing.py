@@ -14,7 +14,7 @@ from ckptd.jobs.roots import WatchedRoot
 from ckptd.metadata.merge import overlay
 from ckptd.metadata.names import persons_name, stem_name
 from ckptd.metadata.sidecar import Action, SidecarResult, ensure, read
-from ckptd.model import Inspection, Metadata, Source
+from ckptd.model import Inspection, Json, Metadata, Source
 from ckptd.storage.beneath import open_parent_beneath
 from ckptd.text import escape
 
@@ -42,7 +42,7 @@ class Describing:
 
     def __init__(self, shelf: FunctionShelf, *, enabled: bool) -> None:
         self._shelf = shelf
-        self._enabled = enabled
+        self.enabled = enabled
 
     def describe(self, root: WatchedRoot, path: str, inspection: Inspection, *, now: float) -> Described:
         """Bring the sidecar of one checkpoint up to date; never raises for a disk, a failure is in the result.
@@ -67,8 +67,12 @@ class Describing:
         metadata = overlay(inspection.metadata, person.values)
         return Described(replace(inspection, metadata=metadata, findings=(*findings, *person.findings)), result)
 
+    def forget_functions(self, directory: str) -> None:
+        """Look at training functions anew: a file changed in a directory."""
+        self._shelf.forget(Path(directory))
+
     def _ensure(self, root: WatchedRoot, dir_fd: int, name: str, inspection: Inspection, now: float) -> SidecarResult:
-        if not self._enabled:
+        if not self.enabled:
             return SidecarResult(Action.SKIPPED)
         try:
             like = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
@@ -84,12 +88,12 @@ class Describing:
 
 
 def _with_function(metadata: Metadata, path: Path, function: TrainingFunction) -> Metadata:
-    link = {"file": escape(path.name), "sha256": function.digest}
+    link: Json = {"file": escape(path.name), "sha256": function.digest}
     hyperparameters = metadata.hyperparameters or function.hyperparams
     sources = {**metadata.sources, "other.training_function": Source("name", 0.8)}
     if hyperparameters is not metadata.hyperparameters and hyperparameters:
-        sources["hyperparameters"] = Source(f"function:{link['file']}", 0.7)
-    other = {**metadata.other, "training_function": link}
+        sources["hyperparameters"] = Source(f"function:{escape(path.name)}", 0.7)
+    other: dict[str, Json] = {**metadata.other, "training_function": link}
     return replace(metadata, other=other, hyperparameters=hyperparameters, sources=sources)
 
 

@@ -10,15 +10,22 @@ from ckptd.jobs.ingest import Ingest
 from ckptd.jobs.reading import Reading
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.storage.journal import Journal
+from ckptd.storage.lock import Lock
 
 
 @dataclass(slots=True)
 class Engine:
-    """Everything that writes: roots, index and the stages between, under the lock of the state directory."""
+    """Everything that writes: roots, index and the stages between, under the lock of the state directory.
+
+    Attributes:
+        started_at: when the lock was taken, seconds since the epoch.
+    """
 
     roots: list[WatchedRoot]
     store: Store
     journal: Journal
     ingest: Ingest
     reading: Reading
+    lock: Lock
     state_dir: Path
+    started_at: float

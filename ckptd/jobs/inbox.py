@@ -6,6 +6,7 @@ inbox is never longer than the list of files that changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass, field
@@ -19,14 +20,13 @@ class Mail:
         hints: (root number, relative path) → True when a writer closed the file or moved it in.
         rescans: root number → why the full picture is wanted.
         guard: True when it is time to look whether the roots are still the roots.
-        stop, reload: True when a signal asked for it.
+        stop: True when a signal asked for it.
     """
 
     hints: dict[tuple[int, str], bool] = field(default_factory=dict)
     rescans: dict[int, str] = field(default_factory=dict)
     guard: bool = False
     stop: bool = False
-    reload: bool = False
 
 
 class Inbox:
@@ -59,26 +59,21 @@ class Inbox:
 
     def guard(self) -> None:
         """Ask for a look at the roots themselves."""
-        self._mail.guard = True
+        with self._lock:
+            self._mail.guard = True
         self._wake()
 
     def stop(self) -> None:
         """Ask the loop to end at the next safe point."""
-        self._mail.stop = True
-        self._wake()
-
-    def reload(self) -> None:
-        """Ask for the settings to be read again."""
-        self._mail.reload = True
+        with self._lock:
+            self._mail.stop = True
         self._wake()
 
     def take(self) -> Mail:
         """Give what came and start afresh."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             while os.read(self._reader, 4096):
                 pass
-        except BlockingIOError:
-            pass
         with self._lock:
             mail, self._mail = self._mail, Mail()
         return mail
@@ -89,7 +84,5 @@ class Inbox:
         os.close(self._writer)
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a full pipe wakes as well; a closed one belongs to a loop that ended
             os.write(self._writer, b"\0")
-        except (BlockingIOError, OSError):  # a full pipe wakes as well; a closed one belongs to a loop that ended
-            pass

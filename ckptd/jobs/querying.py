@@ -57,9 +57,13 @@ def find_one(store: Store, name: str) -> Record:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError("find a checkpoint", path=escape(name), why="nothing in the index is called that", cure="see `ckptd ls`")
+        raise UsageError(
+            "find a checkpoint", path=escape(name), why="nothing in the index is called that", cure="see `ckptd ls`"
+        )
     names = ", ".join(f"{record.id} {escape(record.path)}" for record in found[:10])
-    raise UsageError("find a checkpoint", path=escape(name), why=f"this names {len(found)} of them: {names}", cure="give the number")
+    raise UsageError(
+        "find a checkpoint", path=escape(name), why=f"this names {len(found)} of them: {names}", cure="give the number"
+    )
 
 
 def find_best(store: Store, metric: str, *, group: str | None, mode: str | None) -> list[Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from ckptd.errors import WorkerError
 from ckptd.model import Identity, Inspection
 from ckptd.sandbox.child import Task
 from ckptd.sandbox.limits import Limits
-from ckptd.sandbox.pool import DEPTH, Pool
+from ckptd.sandbox.pool import Pool
+from ckptd.sandbox.spread import DEPTH
 from ckptd.settings import InspectSettings
 
 #: How a checkpoint is opened: no link is followed, no FIFO waited for, nothing inherited.
@@ -63,7 +64,7 @@ class Reading:
             read=worker.read_answer,
         )
         # Twice what the workers hold: enough that none waits while results are written, few enough descriptors.
-        self.room = 2 * DEPTH * settings.workers
+        self.room: int = 2 * DEPTH * settings.workers
         self._flying: dict[int, tuple[Place, Identity]] = {}
         self._places: set[Place] = set()
         self._number = 0
@@ -73,6 +74,11 @@ class Reading:
 
     def __len__(self) -> int:
         return len(self._flying)
+
+    @property
+    def places(self) -> Set[Place]:
+        """The files that are on their way."""
+        return self._places
 
     @property
     def has_room(self) -> bool:

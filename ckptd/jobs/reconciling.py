@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from ckptd.index.store import Store
+from ckptd.index.store import KnownPlace, Store
 from ckptd.jobs.ingest import Ingest
 from ckptd.jobs.roots import WatchedRoot
-from ckptd.policy.brakes import find_freezes
+from ckptd.jobs.tidying import find_undescribed, sweep
+from ckptd.model import PlaceState, Status
+from ckptd.policy.brakes import Freeze, find_freezes
 from ckptd.policy.reconcile import Changes, reconcile
-from ckptd.watch.scanner import scan
+from ckptd.watch.scanner import Scan, scan
 
 _log = structlog.get_logger()
+
+#: Reasons for a look that come by the clock: then only what differs is dealt with.
+BY_THE_CLOCK = frozenset({"schedule", "polling"})
+#: What is tried again at each start, though the file is as it was: a worker may have died of something else.
+_TRIED_AGAIN = (Status.FAILED, Status.UNREADABLE)
+#: Our hidden files live for milliseconds; one that is older than this was left behind, whoever wrote it.
+_LEFT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +32,7 @@ class Reconciled:
     """What one look at the full picture found; counts of places.
 
     Attributes:
-        frozen: how many losses wait for a person.
+        frozen: losses that wait for a person.
         seconds: how long walk, comparison and notes took.
     """
 
@@ -37,31 +47,37 @@ class Reconciled:
     seconds: float = 0.0
 
 
-def reconcile_root(root: WatchedRoot, store: Store, ingest: Ingest, why: str, *, believe_losses: bool = False) -> Reconciled:
+def reconcile_root(
+    root: WatchedRoot, store: Store, ingest: Ingest, why: str, *, started_at: float, believe_losses: bool = False
+) -> Reconciled:
     """Walk a root, compare it with the index, and hand every difference to `ingest`.
 
     Args:
         root: without an incident.
         store: what is known.
         ingest: takes new, changed and returned files, and losses that can be believed.
-        why: for the log: "start", "schedule", the word of a doubt.
+        why: for the log: "start", "scan", "schedule", "polling" or the word of a doubt.
+        started_at: when this process took the lock, seconds since the epoch; what is older and half-written, nobody finishes.
         believe_losses: True when a person said that what is gone is gone.
     """
     start = time.perf_counter()
     found = scan(root.handle.fd, root.wanted)
     places = store.load_places(root.path)
     known = {path: place.identity for path, place in places.items()}
-    missing = {path for path, place in places.items() if place.is_missing}
+    missing = {path for path, place in places.items() if place.state == PlaceState.MISSING}
     changes = reconcile(known, found.files, missing=missing, unread=found.unread)
     freezes = () if believe_losses else find_freezes(changes, known, found.devices)
-    if freezes and freezes != root.freezes:
-        for freeze in freezes:
-            _log.error("root.frozen", root=root.path, part=freeze.part, reason=freeze.why, files=len(freeze.lost))
+    _tell_freezes(root, freezes)
     root.freezes = freezes
     root.aliases = found.aliases
     root.files = len(known) - len(missing)
-    unsettled = [path for path, place in places.items() if not place.is_settled and path in found.files]
-    _hand_on(root, ingest, changes, unsettled, freezes_losses={path for freeze in freezes for path in freeze.lost})
+    root.told &= {(problem.path, problem.finding.code) for problem in found.problems}
+    if found.leftovers:
+        sweep(root, found.leftovers, max(started_at, time.time() - _LEFT_SECONDS))
+    _hand_on(root, ingest, changes, places)
+    ingest.upkeep.retry(root.number)
+    if why not in BY_THE_CLOCK:
+        _look_closer(root, store, ingest, places, found)
     for problem in found.problems:
         before = known.get(problem.path)
         if before is None or problem.identity is None or before[1:] != problem.identity[1:]:
@@ -81,12 +97,34 @@ def reconcile_root(root: WatchedRoot, store: Store, ingest: Ingest, why: str, *,
     return done
 
 
-def _hand_on(root: WatchedRoot, ingest: Ingest, changes: Changes, unsettled: list[str], freezes_losses: set[str]) -> None:
+def _tell_freezes(root: WatchedRoot, freezes: tuple[Freeze, ...]) -> None:
+    if freezes == root.freezes:
+        return
+    cure = "bring them back; if they are meant to be gone, stop ckptd and run `ckptd scan --believe-losses`"
+    for freeze in freezes:
+        _log.error("root.frozen", root=root.path, part=freeze.part, reason=freeze.why, files=len(freeze.lost), cure=cure)
+
+
+def _hand_on(root: WatchedRoot, ingest: Ingest, changes: Changes, places: Mapping[str, KnownPlace]) -> None:
     number = root.number
     for old, new in changes.moved:
-        ingest.expect_move((number, old), (number, new))
-    for path in (*changes.new, *changes.changed, *changes.returned, *changes.renumbered, *unsettled):
+        ingest.losses.expect_move(number, old, new)
+        ingest.expect((number, new))
+    for path in (*changes.new, *changes.changed, *changes.returned, *changes.renumbered):
         ingest.expect((number, path))
     for path in changes.vanished:
-        if path not in freezes_losses:
-            ingest.mark_missing((number, path))
+        ingest.losses.mark_missing((number, path), places[path])
+
+
+def _look_closer(root: WatchedRoot, store: Store, ingest: Ingest, places: Mapping[str, KnownPlace], found: Scan) -> None:
+    """Do what only a start or a doubt calls for: finish what was begun, try again what failed, miss what was removed."""
+    files, number = found.files, root.number
+    unsettled = [path for path, place in places.items() if not place.is_settled and path in files]
+    failed = [path for path in store.find_with_status(root.path, _TRIED_AGAIN) if path in files]
+    for path in (*unsettled, *failed):
+        ingest.expect((number, path))
+    if ingest.upkeep.enabled:
+        for path in find_undescribed(
+            root, (path for path, place in places.items() if place.state == PlaceState.READY and path in files)
+        ):
+            ingest.upkeep.expect((number, path))

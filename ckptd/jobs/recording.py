@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from ckptd.errors import IndexUnavailableError, StorageError
-from ckptd.index.store import Batch, Store
+from ckptd.index.batch import Batch
+from ckptd.index.store import Store
 from ckptd.storage.journal import Journal
 
 #: Entries in one transaction, and how long the first may wait for company.  A commit costs about a millisecond.
@@ -85,6 +86,8 @@ class Recording:
 
     def flush(self, now: float) -> None:
         """Commit; trouble is logged, and everything stays for the next try."""
+        if not self._writes and not self._lines:
+            return
         try:
             if self._lines:
                 self._journal.append(self._lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -34,9 +33,12 @@ def rebuild_index(open_engine: OpenEngine, state_dir: Path, name: str, progress:
         engine.store.import_first_seen(find_first_seen(engine.journal.replay()))
         summary = scan_roots(engine, selector, (), progress)
         engine.store.finish()
-    # The old write-ahead log must not meet the new file.  A kill between the two leaves no index, and then one is made anew.
-    _remove(state_dir, name)
-    os.replace(state_dir / fresh, state_dir / name)
+        engine.store.close()
+        # Still under the lock.  The old write-ahead log must not meet the new file; a kill between the two leaves no index,
+        # and then one is made anew.
+        _remove(state_dir, name)
+        (state_dir / fresh).replace(state_dir / name)
+        _remove(state_dir, fresh)
     return summary
 
 

@@ -10,6 +10,7 @@ from ckptd.errors import RootLostError, StorageError
 from ckptd.policy.brakes import Freeze
 from ckptd.storage.beneath import RootHandle
 from ckptd.watch.guard import KnownRoot, MountChanged, Unmarked, Verdict, is_incident, judge, look, mark_root
+from ckptd.watch.scanner import Problem
 from ckptd.watch.wanted import Wanted
 
 
@@ -26,6 +27,8 @@ class WatchedRoot:
         files: how many places the index holds that are not missing.
         incident: why nothing below it is believed just now, in words; None in good times.
         freezes: parts whose losses wait for a person.
+        aliases: links in it → what they point to.
+        told: (path, code of the finding) of what was logged already; a trouble that lasts is told once.
     """
 
     number: int
@@ -37,6 +40,7 @@ class WatchedRoot:
     incident: str | None = None
     freezes: tuple[Freeze, ...] = ()
     aliases: dict[str, str] = field(default_factory=dict)
+    told: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def open(cls, number: int, path: Path, wanted: Wanted) -> WatchedRoot:
@@ -81,6 +85,13 @@ class WatchedRoot:
     def freezes_place(self, path: str) -> bool:
         """Say whether losing `path` waits for a person."""
         return self.incident is not None or any(freeze.covers(path) for freeze in self.freezes)
+
+    def is_news(self, problem: Problem) -> bool:
+        """Say whether a problem was not told before, and remember that it is now."""
+        key = (problem.path, problem.finding.code)
+        is_new = key not in self.told
+        self.told.add(key)
+        return is_new
 
     def _mark(self) -> None:
         try:

@@ -78,7 +78,7 @@ def scan_roots(
     )
 
 
-def _reconcile(engine: Engine, number: int, believe_losses: bool) -> Reconciled:  # noqa: FBT001 — the operator's word, passed on
+def _reconcile(engine: Engine, number: int, believe_losses: bool) -> Reconciled:
     root = engine.roots[number]
     if root.incident is not None and believe_losses:
         root.adopt()
@@ -86,7 +86,9 @@ def _reconcile(engine: Engine, number: int, believe_losses: bool) -> Reconciled:
     if root.incident is not None:
         cure = "mount it; or, if it is meant to be so, `ckptd scan --believe-losses`"
         raise RootLostError("scan a root", path=root.path, why=root.incident, cure=cure)
-    return reconcile_root(root, engine.store, engine.ingest, "scan", believe_losses=believe_losses)
+    return reconcile_root(
+        root, engine.store, engine.ingest, "scan", started_at=engine.started_at, believe_losses=believe_losses
+    )
 
 
 def _drain(engine: Engine, selector: selectors.BaseSelector, progress: Progress | None) -> None:
@@ -106,12 +108,14 @@ def _drain(engine: Engine, selector: selectors.BaseSelector, progress: Progress 
 
 
 def _find_place(engine: Engine, path: str) -> tuple[int, str]:
-    real = os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path))  # noqa: PTH118, PTH119, PTH120 — names may be no UTF-8
+    real = os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path))
     for root in engine.roots:
         if real == root.path or real.startswith(root.path.rstrip("/") + "/"):
             return root.number, real[len(root.path.rstrip("/")) + 1 :]
     roots = ", ".join(root.path for root in engine.roots)
-    raise UsageError("scan a path", path=escape(path), why=f"it lies in none of the roots: {roots}", cure="name its root by --root")
+    raise UsageError(
+        "scan a path", path=escape(path), why=f"it lies in none of the roots: {roots}", cure="name its root by --root"
+    )
 
 
 def _add(parts: Sequence[Reconciled]) -> Reconciled:

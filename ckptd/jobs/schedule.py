@@ -24,7 +24,9 @@ def start_schedule(inbox: Inbox, roots: int, *, reconcile_seconds: float, guard_
 
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     # coalesce and the grace of None: after a sleep of the machine one run is enough, and it is never skipped.
-    scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1})
+    scheduler = BackgroundScheduler(
+        timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
+    )
     scheduler.add_job(inbox.guard, "interval", seconds=guard_seconds, id="guard")
     for root in range(roots):
         scheduler.add_job(inbox.rescan, "interval", seconds=reconcile_seconds, args=(root, "schedule"), id=f"reconcile-{root}")

@@ -151,7 +151,9 @@ class Settling:
         """Tell a file that may not be read from one that went away or became something else."""
         directory, _, name = place[1].rpartition("/")
         try:
-            parent = open_beneath(root.handle.fd, directory, os.O_RDONLY | os.O_DIRECTORY) if directory else os.dup(root.handle.fd)
+            parent = (
+                open_beneath(root.handle.fd, directory, os.O_RDONLY | os.O_DIRECTORY) if directory else os.dup(root.handle.fd)
+            )
             try:
                 seen = os.stat(name, dir_fd=parent, follow_symlinks=False)
             finally:

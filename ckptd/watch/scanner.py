@@ -30,6 +30,8 @@ HUGE_DIRECTORY = 200_000
 MAX_PROBLEMS = 1_000
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: How the hidden files begin under which sidecars are written.  Source: storage/temporary.py.
+_OWN_HIDDEN = ".ckptd-"
 _FILE_TYPE, _REGULAR = 0o170000, 0o100000  # S_IFMT, S_IFREG, without the call of stat.S_ISREG in the inner loop
 #: What a path answers that was removed or swapped for something else since its directory was listed.
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
@@ -59,6 +61,7 @@ class Scan:
         unread: directories whose content is not known this time ("" is the root); nothing in there counts as vanished.
         devices: st_dev of every directory that was read; a known file on none of them was on a mount that is gone.
         directories: how many directories were read.
+        leftovers: directories that hold a hidden file of ours, which a kill may have left.
     """
 
     files: dict[str, RawIdentity] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Scan:
     unread: set[str] = field(default_factory=set)
     devices: set[int] = field(default_factory=set)
     directories: int = 0
+    leftovers: set[str] = field(default_factory=set)
 
 
 class RegularFile(NamedTuple):
@@ -197,6 +201,8 @@ def _list(fd: int, prefix: str, wanted: Wanted, found: Scan) -> tuple[list[str],
             count += 1
             name = entry.name
             if name[0] == ".":
+                if name.startswith(_OWN_HIDDEN):
+                    found.leftovers.add(prefix[:-1])
                 continue
             if not name.endswith(suffixes) and not wanted.wants_name(name):
                 if entry.is_dir(follow_symlinks=False):
