@@ -37,46 +37,66 @@ class Score:
         return sum(self.right[name] for name in checked) / sum(self.said[name] for name in checked)
 
 
+#: A row of a table of names: column → text, "" where a person reads nothing.
+Row = dict[str, str]
+#: A field as it is compared: its kind, its name ("" for the kinds that are one), its value.
+Said = tuple[str, str, str]
+
+
+def read_rows(path: Path = CORPUS) -> list[Row]:
+    """Read a table of names."""
+    with path.open(newline="") as file:
+        return [
+            {column: text or "" for column, text in row.items()}
+            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        ]
+
+
+def compare(row: Row) -> tuple[list[Said], list[Said]]:
+    """Give what the reader missed of a row, and what it said beyond it; of `other` the tables list only some."""
+    said, wanted = set(_said(parse_name(row["filename"]))), list(_wanted(row))
+    listed = {(kind, key) for kind, key, _ in wanted}
+    beyond = [item for item in sorted(said) if item[0] != "other" and item[:2] not in listed]
+    return [item for item in wanted if item not in said], beyond
+
+
 def score_corpus(path: Path = CORPUS) -> Score:
     """Compare what the reader says with what a person wrote down, field by field."""
     score = Score()
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            _score_row(score, row)
+    for row in read_rows(path):
+        _score_row(score, row)
     return score
 
 
-def _score_row(score: Score, row: dict[str, str | None]) -> None:
-    name = row["filename"] or ""
-    reading = parse_name(name)
-    said = set(_said(reading))
+def _score_row(score: Score, row: Row) -> None:
+    name = row["filename"]
+    said = sorted(_said(parse_name(name)))
+    missed, beyond = compare(row)
+    for kind, _, _ in said:
+        score.said[kind] += 1
     for kind, key, value in _wanted(row):
         score.wanted[kind] += 1
-        if (kind, key, value) in said:
-            score.right[kind] += 1
-        else:
-            got = next((v for k, n, v in sorted(said) if (k, n) == (kind, key)), "")
+        if (kind, key, value) in missed:
+            got = next((v for k, n, v in said if (k, n) == (kind, key)), "")
             score.misses.append((name, key or kind, value, got))
-    wanted = {(kind, key) for kind, key, _ in _wanted(row)}
-    for kind, key, value in sorted(said):
-        score.said[kind] += 1
-        if kind != "other" and (kind, key) not in wanted:
-            score.invented.append((name, key or kind, value))
+        else:
+            score.right[kind] += 1
+    score.invented += [(name, key or kind, value) for kind, key, value in beyond]
 
 
-def _wanted(row: dict[str, str | None]) -> Iterator[tuple[str, str, str]]:
+def _wanted(row: Row) -> Iterator[Said]:
     for kind in ("arch", "dataset", "epoch", "step", "date"):
         if row[kind]:
-            yield kind, "", _plain(row[kind] or "")
-    for item in filter(None, (row["metrics"] or "").split(";")):
+            yield kind, "", _plain(row[kind])
+    for item in filter(None, row["metrics"].split(";")):
         key, _, value = item.partition("=")
         yield "metrics", _plain(key), repr(float(value))
-    for item in filter(None, (row["other"] or "").split(";")):
+    for item in filter(None, row["other"].split(";")):
         key, _, value = item.partition("=")
         yield "other", _SAME.get(key, key), _number(value) if value else "yes"
 
 
-def _said(reading: NameReading) -> Iterator[tuple[str, str, str]]:
+def _said(reading: NameReading) -> Iterator[Said]:
     plain = (("arch", reading.model_name), ("dataset", reading.dataset), ("epoch", reading.epoch), ("step", reading.step))
     for kind, value in plain:
         if value is not None:

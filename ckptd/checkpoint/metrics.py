@@ -59,7 +59,7 @@ QUALIFIERS = frozenset("""
     balanced weighted macro micro mean avg average total overall global local bbox box segm seg mask cls reg obj kp keypoint
     class classwise pixel ema smooth smoothed running min max real fake gen disc g d source target src tgt student teacher clean
     robust adv ood id top1 top5 samples per epoch step ce bce kl kld l1 l2 mse focal recon reconstruction ctc triplet dice contrastive
-    perceptual style content percentile pr roc final current sum rate
+    perceptual style content token char word sentence node edge graph frame patch intent slot percentile pr roc final current sum rate
 """.split())  # fmt: skip
 #: Fractions by nature: a value above 1 and up to 100 is a percentage.
 _FRACTIONS = frozenset("""

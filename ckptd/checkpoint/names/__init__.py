@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 
+from ckptd.checkpoint.names.counted import read_counted, read_lone, read_pairs, read_trailing_step
 from ckptd.checkpoint.names.dates import find_date
-from ckptd.checkpoint.names.keyed import read_counted, read_keyed, read_pairs, read_trailing_step
+from ckptd.checkpoint.names.keyed import read_keyed
 from ckptd.checkpoint.names.lexer import MAX_NAME, lex, split_suffix
 from ckptd.checkpoint.names.marks import blank_marks, read_marks, read_sizes, stage_of
 from ckptd.checkpoint.names.reading import Draft, NameReading
@@ -70,6 +71,7 @@ def _read(stem: str) -> Draft:
     read_model(draft)
     read_sizes(draft)
     read_trailing_step(draft)
+    read_lone(draft)
     return draft
 
 
@@ -84,9 +86,16 @@ def _put_date(draft: Draft, iso: str, confidence: float) -> None:
 _TRAINER = re.compile(r"checkpoint-([0-9]{1,9})")
 
 
+#: What a directory says of every file in it.
+_OF_A_RUN = frozenset(("fold", "seed", "trial", "subject"))
+
+
 def _add_directory(draft: Draft, above: Draft, trainer: re.Match[str] | None) -> None:
     if trainer is not None and draft.step is None and draft.epoch is None:
         draft.step, draft.confidence["step"] = int(trainer[1]), 0.7
+    for key in _OF_A_RUN & above.other.keys():
+        if key not in draft.other:
+            draft.note(key, above.other[key], 0.6)
     if draft.date is None and above.date is not None:
         draft.date, draft.confidence["date"] = above.date, 0.6
     if draft.dataset is None and above.dataset is not None:

@@ -20,7 +20,8 @@ class Dated(NamedTuple):
 
 _DATE_TIME = re.compile(
     r"(?<![0-9])(?P<y>20[0-9]{2})(?P<a>[-_.]?)(?P<m>[01][0-9])(?P=a)(?P<d>[0-3][0-9])"
-    r"(?:(?:[T _.@-]{1,2}|__|_at_)?(?P<h>[0-2][0-9])(?P<b>[-_:.h]?)(?P<n>[0-5][0-9])(?:(?P=b)(?P<s>[0-5][0-9]))?(?P<z>Z?))?(?![0-9])"
+    r"(?:(?:[T _.@-]{1,2}|__|_at_)?(?P<h>[0-2][0-9])(?P<b>[-_:.h]?)(?P<n>[0-5][0-9])(?:(?P=b)(?P<s>[0-5][0-9]))?(?P<z>Z?))?"
+    r"(?![0-9])"
 )
 #: The same without a time of day: tried where what follows the date is no time.
 _DATE = re.compile(r"(?<![0-9])(?P<y>20[0-9]{2})(?P<a>[-_.]?)(?P<m>[01][0-9])(?P=a)(?P<d>[0-3][0-9])(?![0-9])")
@@ -29,7 +30,10 @@ _UNIX = re.compile(r"(?<![0-9.])(1[0-9]{9})(?:[0-9]{3}|\.[0-9]{1,7})?(?![0-9.])"
 _SHORT = re.compile(
     r"(?:^|(?<=[_-]))([12][0-9])([01][0-9])([0-3][0-9])(?:[-_]([0-2][0-9])([0-5][0-9])([0-5][0-9])?)?(?=[-_]|$)"
 )
-_BACKWARD = re.compile(r"(?<![0-9])([0-3]?[0-9])([-_.])([0-3]?[0-9])\2(20[0-9]{2})(?![0-9])")
+_BACKWARD = re.compile(
+    r"(?<![0-9.])(?:([0-3]?[0-9])([-_.])([0-3]?[0-9])\2(20[0-9]{2})|([0-3][0-9])([0-3][0-9])(20[0-9]{2}))"
+    r"(?:[-_T]([0-2][0-9])[-:]?([0-5][0-9])(?:[-:]?([0-5][0-9]))?)?(?![0-9.])"
+)
 _MONTHS = {name: n for n, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 _MONTH = "(?P<m>[Jj]an|[Ff]eb|[Mm]ar|[Aa]pr|[Mm]ay|[Jj]un|[Jj]ul|[Aa]ug|[Ss]ep|[Oo]ct|[Nn]ov|[Dd]ec)[a-z]{0,6}"
 _NAMED = (
@@ -97,18 +101,22 @@ def _find_named(stem: str) -> Dated | None:
 
 
 def _find_backward(stem: str) -> Dated | None:
+    """Find a date that ends with its year; 03-04-2024 is a day of March or of April, and so it is none."""
     match = _BACKWARD.search(stem)
     if match is None:
         return None
-    one, two = int(match[1]), int(match[3])
-    # 03-04-2024 is a day of March or of April; only what can be read in one way is read.
+    first, second, year = (match[1], match[3], match[4]) if match[4] else (match[5], match[6], match[7])
+    one, two = int(first), int(second)
     if one > 12 >= two:
-        day = _day(match[4], match[3], match[1])
+        day = _day(year, second, first)
     elif two > 12 >= one or one == two:
-        day = _day(match[4], match[1], match[3])
+        day = _day(year, first, second)
     else:
         day = None
-    return None if day is None else Dated(day, match.start(), match.end(), 0.7)
+    if day is None:
+        return None
+    time = _time(match[8], match[9], match[10]) if match[8] else None
+    return Dated(f"{day}T{time}" if time else day, match.start(), match.end(), 0.7)
 
 
 def _find_short(stem: str) -> Dated | None:

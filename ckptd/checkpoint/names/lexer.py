@@ -37,6 +37,11 @@ class Atom(NamedTuple):
     glued: bool
     sign: str
 
+    @property
+    def integer(self) -> int | None:
+        """The number, None when it is none or has a fraction, an exponent or more digits than a count of anything."""
+        return int(self.text) if len(self.text) <= 12 and self.text.isascii() and self.text.isdigit() else None
+
 
 def split_suffix(name: str) -> str:
     """Take the suffixes of checkpoint files off a name, also the two of `.pth.tar`."""

@@ -20,14 +20,25 @@ _ENV = re.compile(r"(?<![A-Za-z0-9])([A-Z][A-Za-z0-9]{2,40}-v[0-9]{1,2})(?![0-9A
 _VERSION = re.compile(r"(?<![0-9A-Za-z.])[vV]?([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9A-Za-z.])")
 _DIGIT, _LETTER = re.compile("[0-9]"), re.compile("[a-f]")
 
-_QUANTIZED = {
-    "int8": "int8", "uint8": "int8", "qint8": "int8", "i8": "int8", "int4": "int4", "fp8": "float8", "float8": "float8", "fp16": "float16", "float16": "float16",
-    "half": "float16", "f16": "float16", "bf16": "bfloat16", "bfloat16": "bfloat16", "8bit": "8-bit", "4bit": "4-bit", "2bit": "2-bit", "1bit": "1-bit", "16bit": "16-bit", "qat8": "8-bit",
-    "qat4": "4-bit", "qat": "quantized", "ptq": "quantized", "quant": "quantized", "quantized": "quantized", "quantised": "quantized", "gptq": "quantized", "awq": "quantized",
-    "nf4": "nf4", "w8a8": "8-bit", "w4a16": "4-bit", "w8a16": "8-bit", "w4a8": "4-bit", "ggml": "quantized", "q80": "8-bit", "q8": "8-bit", "q4": "4-bit", "q40": "4-bit", "q": "quantized",
-}  # fmt: skip
+#: Number format → the words for it.
+_FORMATS = {
+    "int8": "int8 uint8 qint8 i8",
+    "int4": "int4",
+    "float8": "fp8 float8",
+    "float16": "fp16 float16 half f16",
+    "bfloat16": "bf16 bfloat16",
+    "8-bit": "8bit qat8 w8a8 w8a16 q80 q8",
+    "4-bit": "4bit qat4 w4a16 w4a8 q4 q40",
+    "2-bit": "2bit",
+    "1-bit": "1bit",
+    "16-bit": "16bit",
+    "quantized": "qat ptq quant quantized quantised gptq awq ggml q",
+    "nf4": "nf4",
+}
+_QUANTIZED = {word: name for name, words in _FORMATS.items() for word in words.split()}
 #: Weaker words give way to stronger ones ("quantized" to "int8").
 _STRENGTH = {"quantized": 0}
+_GRID = re.compile(r"[0-9]{1,3}x(?:b[0-9]{1,4}|[0-9]{1,2}(?:x[0-9]{1,2})?)")
 _DTYPES = frozenset("fp32 float32 f32 fp64 float64 tf32".split())
 _CHIPS = frozenset("ai84 ai85 ai86 ai87".split())
 
@@ -104,8 +115,14 @@ def _read_version(match: re.Match[str], other: dict[str, object], _: object) -> 
 
 
 _BLANKED = (
-    (_UUID, _read_uuid), (_HEX, _read_hash), (_POTENTIAL, _read_potential), (_SHARD, _read_shard), (_SIZE, _read_size), (_ENV, _read_env), (_VERSION, _read_version),
-)  # fmt: skip
+    (_UUID, _read_uuid),
+    (_HEX, _read_hash),
+    (_POTENTIAL, _read_potential),
+    (_SHARD, _read_shard),
+    (_SIZE, _read_size),
+    (_ENV, _read_env),
+    (_VERSION, _read_version),
+)
 
 
 def read_marks(draft: Draft) -> None:
@@ -140,7 +157,7 @@ def _read_mark(draft: Draft, position: int, quantized: list[str]) -> int:
         draft.note("dtype", {"fp32": "float32", "f32": "float32", "fp64": "float64"}.get(low, low))
     elif low in _CHIPS:
         draft.note("hw", low)
-    elif low in OPTIMIZERS and position > 0:
+    elif low in OPTIMIZERS and (position > 0 or low != "sam"):  # Segment Anything
         draft.note("optimizer", low)
     elif low in LOSSES:
         draft.note("loss_function", low)
@@ -148,6 +165,8 @@ def _read_mark(draft: Draft, position: int, quantized: list[str]) -> int:
         draft.note("pretrain", low)
     elif low == "1k" and draft.other.get("pretrain") in {"12k", "21k", "22k"}:
         pass
+    elif _GRID.fullmatch(low):  # GPUs and samples of each, as OpenMMLab writes them
+        draft.note("samples", low)
     elif low in {"1x", "2x", "3x", "20e", "12e"}:
         draft.note("schedule", low)
     elif (
@@ -155,15 +174,16 @@ def _read_mark(draft: Draft, position: int, quantized: list[str]) -> int:
         or atoms[position].text == "G"
         or (low == "g" and position and atoms[position - 1].low == "net")
     ):
-        if low not in {"generator"}:
-            draft.note("generator", True)  # noqa: FBT003
-        else:
+        if low == "generator":
             return end + 1
+        draft.note("generator", True)  # noqa: FBT003
     elif low in {"netd", "dnet"} or atoms[position].text == "D":
         draft.note("discriminator", True)  # noqa: FBT003
+    elif low.lstrip("0123456789") == "best":  # "10best": the mean of so many
+        draft.note("best", True)  # noqa: FBT003
     elif low in FLAGS:
         draft.note(FLAGS[low], True)  # noqa: FBT003
-        if low == "baseline":  # a model of that name when there is no other
+        if low == "baseline" and position == 0:  # a model of that name when there is no other
             return end + 1
     else:
         return end + 1

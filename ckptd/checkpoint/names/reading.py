@@ -87,3 +87,7 @@ class Draft:
     def free(self, position: int) -> bool:
         """Say whether there is a free atom at a position."""
         return 0 <= position < len(self.atoms) and not self.taken[position]
+
+    def runs_on(self, position: int) -> bool:
+        """Say whether something is glued behind an atom ("5fold")."""
+        return position + 1 < len(self.atoms) and self.atoms[position + 1].glued

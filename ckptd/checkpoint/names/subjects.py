@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import re
 
-from ckptd.checkpoint.metrics import is_metric_word, split_words
+from ckptd.checkpoint.metrics import QUALIFIERS, is_metric_word, split_words
 from ckptd.checkpoint.names.lexer import Atom
 from ckptd.checkpoint.names.reading import Draft
-from ckptd.checkpoint.names.words import ARCHITECTURES, DATASETS, DEPTHS, FLAGS, IMAGE_SIZES, NOISE, SUBJECTS, is_family
+from ckptd.checkpoint.names.words import (
+    ARCHITECTURES,
+    DATASETS,
+    DEPTHS,
+    FLAGS,
+    IMAGE_SIZES,
+    NOISE,
+    SUBJECTS,
+    TASKS,
+    UNVERSIONED,
+    is_family,
+)
 
 #: Properties of the Materials Project, which models of one property are named after.
 _PROPERTY = re.compile(
@@ -94,10 +105,10 @@ def _find_subject(draft: Draft) -> list[tuple[int, int]]:
 def read_model(draft: Draft) -> None:
     """Find the model: the run of words that holds a known family, else words that begin the name and say nothing else."""
     runs = _runs(draft)
-    for first, last in runs:
-        if any(_is_model_word(draft, position) for position in range(first, last + 1)):
-            first, last = _trim(draft, first, last)
-            _name(draft, first, last, 0.8)
+    for run in runs:
+        if any(_is_model_word(draft, position) for position in range(run[0], run[1] + 1)):
+            first, last = _trim(draft, *run)
+            _name(draft, first, _without_version(draft, first, last), 0.8)
             return
     for first, last in runs:
         if not _begins(draft, first):
@@ -128,7 +139,9 @@ def _is_model_word(draft: Draft, position: int) -> bool:
 
 def _runs(draft: Draft) -> list[tuple[int, int]]:
     """List the runs of free atoms that could be one name: neighbours joined by one separator, without noise words."""
-    atoms, runs, first = draft.atoms, [], None
+    atoms = draft.atoms
+    first: int | None = None
+    runs: list[tuple[int, int]] = []
     for position, atom in enumerate(atoms):
         usable = not draft.taken[position] and not _is_noise(draft, position)
         joined = first is not None and (
@@ -148,11 +161,19 @@ def _is_noise(draft: Draft, position: int) -> bool:
     atom = draft.atoms[position]
     if atom.number or atom.low not in NOISE or len(atom.low) == 1:
         return False
+    if atom.low in {"net", "network"} and _ends_a_name(draft, position):
+        return False
     glued_after = position + 1 < len(draft.atoms) and draft.atoms[position + 1].glued
     # "net7" is a name, "net" is none.
     return not atom.glued and (
         not glued_after or atom.low in {"model", "checkpoint", "ckpt", "epoch", "test", "train", "val", "weights"}
     )
+
+
+def _ends_a_name(draft: Draft, position: int) -> bool:
+    """Say whether "net" stands behind a word that is free: "mini_med_net", but not "best_net"."""
+    before = draft.atoms[position - 1]
+    return draft.free(position - 1) and not before.number and before.low not in NOISE and not draft.runs_on(position)
 
 
 def _trim(draft: Draft, first: int, last: int) -> tuple[int, int]:
@@ -162,6 +183,11 @@ def _trim(draft: Draft, first: int, last: int) -> tuple[int, int]:
         (atoms[first].number and not atoms[first + 1].glued) or atoms[first].low in FLAGS or atoms[first].low in {"res", "my"}
     ):
         first += 1
+    for position in range(first, last):
+        if _is_model_word(draft, position):
+            break
+        if atoms[position].low in TASKS:  # "water_detection_unet"
+            first = position + 1
     if _is_settings(draft, first):  # "s64w8_SwinIR"
         while first < last and draft.atoms[first + 1].glued:
             first += 1
@@ -183,6 +209,20 @@ def _trim(draft: Draft, first: int, last: int) -> tuple[int, int]:
             continue
         break
     return first, end
+
+
+def _without_version(draft: Draft, first: int, last: int) -> int:
+    """Cut "_v6" from a name whose family has no versions of its own; "moco_v2" and "inception_v3" are names."""
+    atoms = draft.atoms
+    if (
+        last - first < 2
+        or atoms[last - 1].low != "v"
+        or not atoms[last].number
+        or atoms[last - 1].glued
+        or not atoms[last].glued
+    ):
+        return last
+    return last - 2 if all(atom.number or atom.low in UNVERSIONED for atom in atoms[first : last - 1]) else last
 
 
 def _is_settings(draft: Draft, position: int) -> bool:
@@ -249,7 +289,10 @@ def _leading_words(draft: Draft, first: int, last: int) -> int | None:
         end = position
     if end is None:
         return None
-    if all(atom.number or is_metric_word(atom.low) for atom in draft.atoms[first : end + 1]):
+    if all(
+        atom.number or is_metric_word(atom.low.replace("-", "")) or atom.low in QUALIFIERS
+        for atom in draft.atoms[first : end + 1]
+    ):
         return None
     words = split_words(draft.atoms[first].text)
     if len(words) > 1 and words[0] in NOISE:  # "trackB"
