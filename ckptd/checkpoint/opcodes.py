@@ -10,6 +10,7 @@ Source: CPython, Lib/pickletools.py, for the opcodes; torch/serialization.py for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from struct import Struct
 from struct import error as struct_error
 from typing import Any, NoReturn, Protocol
@@ -53,6 +54,9 @@ class Host(Protocol):
     def is_key(self, key: Value) -> bool:
         """Tell whether a value may be a key of a dict or an item of a set."""
 
+    def hashes(self, keys: Sequence[Value], size: int) -> bool:
+        """Tell whether the numbers among the keys may go into a dict or set that then has `size` items."""
+
 
 _u2 = Struct("<H").unpack_from
 _u4 = Struct("<I").unpack_from
@@ -63,7 +67,9 @@ _f8 = Struct(">d").unpack_from
 #: How many opcodes run between two looks at the sizes of stack and memo.
 _BATCH = 4096
 
-_PLAIN_KEYS = frozenset({str, float, bool, type(None), bytes})
+#: Keys whose hash is keyed or fixed; numbers hash to themselves, so that a file can make them collide.
+_CHEAP_KEYS = frozenset({str, bool, type(None), bytes})
+_NUMBERS = frozenset({int, float})
 
 #: Named for the message; every other byte is "unknown".
 _FORBIDDEN = {
@@ -163,7 +169,7 @@ def _check_sizes(state: _State) -> None:
         raise PickleError("pickle-bomb", f"it remembers more than {budgets.memo:,} objects", state.pos)
 
 
-def _run_batch(state: _State) -> bool:  # noqa: C901, PLR0912, PLR0915 — one loop, see the module's docstring
+def _run_batch(state: _State) -> bool:
     """Run `_BATCH` opcodes; True when STOP came."""
     data, host, memo, metastack, stack, pos = state.data, state.host, state.memo, state.metastack, state.stack, state.pos
     calls = host.calls
@@ -414,24 +420,31 @@ def _set_items(state: _State, items: Sequence[Value]) -> None:
     if type(target) is not dict and type(target) is not OrderedDictValue:
         raise PickleError("forbidden-opcode", "SETITEM is used on something that is no dict", state.pos)
     before = len(target)
-    if _all_keys(state, keys):
-        target.update(zip(keys, values, strict=True))
-        if len(target) != before + len(keys):
-            state.host.problem("duplicate-key", f"a dict names a key twice (around {_one(keys)})")
-    else:
-        good = [(k, v) for k, v in zip(keys, values, strict=True) if _all_keys(state, (k,))]
-        state.host.problem("odd-dict-key", "a dict has a key that is neither text, number, bool nor None")
-        target.update(good)
+    good = _good_keys(state, keys, before, "a dict")
+    if good is not None:
+        target.update((k, v) for k, v, fine in zip(keys, values, good, strict=True) if fine)
+        return
+    target.update(zip(keys, values, strict=True))
+    if len(target) != before + len(keys):
+        state.host.problem("duplicate-key", f"a dict names a key twice (around {_one(keys)})")
 
 
 def _one(keys: Sequence[Value]) -> str:
     return escape(keys[0], 60) if keys and type(keys[0]) is str else "another kind of key"
 
 
-def _all_keys(state: _State, keys: Sequence[Value]) -> bool:
-    if {type(key) for key in keys} <= _PLAIN_KEYS:
-        return True
-    return all(type(key) in _PLAIN_KEYS or state.host.is_key(key) for key in keys)
+def _good_keys(state: _State, keys: Sequence[Value], held: int, where: str) -> list[bool] | None:
+    """Tell which of these may be hashed, into something that holds `held` already; None when all may."""
+    if {type(key) for key in keys} <= _CHEAP_KEYS:
+        return None
+    host = state.host
+    good = [type(key) in _CHEAP_KEYS or type(key) is float or host.is_key(key) for key in keys]
+    if not all(good):
+        host.problem("odd-dict-key", f"{where} has a key that is neither text, number, bool nor None")
+    if not host.hashes(keys, held + len(keys)):
+        host.problem("not-rebuilt", f"{where} has more large numbers as keys than ckptd hashes")
+        good = [fine and type(key) not in _NUMBERS for key, fine in zip(keys, good, strict=True)]
+    return None if all(good) else good
 
 
 def _append(state: _State) -> None:
@@ -467,20 +480,16 @@ def _additems(state: _State) -> None:
         return
     if type(target) is not set:
         raise PickleError("forbidden-opcode", "ADDITEMS is used on something that is no set", state.pos)
-    if not _all_keys(state, items):
-        state.host.problem("odd-dict-key", "a set has an item that is neither text, number, bool nor None")
-        items = [item for item in items if _all_keys(state, (item,))]
-    target.update(items)
+    good = _good_keys(state, items, len(target), "a set")
+    target.update(items if good is None else compress(items, good))
 
 
 def _frozenset(state: _State) -> None:
     items = _take_mark(state)
     _empty_set(state)
     state.stack.pop()
-    if not _all_keys(state, items):
-        state.host.problem("odd-dict-key", "a set has an item that is neither text, number, bool nor None")
-        items = [item for item in items if _all_keys(state, (item,))]
-    state.stack.append(frozenset(items))
+    good = _good_keys(state, items, 0, "a set")
+    state.stack.append(frozenset(items if good is None else compress(items, good)))
 
 
 def _table(entries: dict[int, Callable[[_State], None]]) -> list[Any]:

@@ -8,7 +8,7 @@ Source for each rebuild function's arguments: torch/_utils.py and torch/_tensor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import Any
 
@@ -36,10 +36,13 @@ _MOST_PROBLEMS = 100
 #: Scalars, whose hash is cheap and, as far as they can be chosen, does not collide.
 _SCALARS = frozenset({str, float, bool, type(None), bytes})
 
+#: Sizes, strides and offsets are signed 64-bit numbers in torch; numel × itemsize has to fit, too.
+_TOO_LARGE = 1 << 62
+
 Maker = Callable[["Builder", tuple[Value, ...]], Value]
 
 
-class _BadTensor(Exception):
+class _BadTensorError(Exception):
     """What a rebuild function was given is nothing that torch.save writes."""
 
 
@@ -63,6 +66,7 @@ class Builder:
         self.meanings: dict[Global, Meaning] = {}
         self._copied = 0
         self._tuple_keys = 0
+        self._probes = 0
 
     def find_global(self, module: str, name: str) -> Global:
         """Give the one `Global` of this name, and learn what it means."""
@@ -96,6 +100,16 @@ class Builder:
             scalars = all(type(part) in _SCALARS or (type(part) is int and part.bit_length() < 64) for part in key)
             return scalars and self._tuple_keys <= self.budgets.tuple_keys
         return False
+
+    def hashes(self, keys: Collection[Value], size: int) -> bool:
+        """Count what the numbers among the keys can cost at worst, in a dict or set that then has `size` items.
+
+        Numbers from 0 to the size lie in slots of their own; larger ones can be chosen so that each is compared with all.
+        """
+        most = size * 3 // 2  # slots that CPython has at least
+        far = sum(1 for key in keys if (type(key) is int and not 0 <= key < most) or type(key) is float)
+        self._probes += far * size
+        return self._probes <= self.budgets.number_probes
 
     def call(self, callee: Value, args: Value) -> Value:
         """Describe a call of something unknown as an `Opaque`, and look at what it is asked to do."""
@@ -159,9 +173,11 @@ def _tensor_maker(make: Maker) -> Maker:
     def guarded(builder: Builder, args: tuple[Value, ...]) -> Value:
         try:
             return make(builder, args)
-        except (_BadTensor, ValueError) as error:
+        except (_BadTensorError, ValueError) as error:
+            if args and type(args[0]) is Opaque:  # the result of a call that was not made: what it would be, nobody knows
+                return Opaque(builder.torch("float32"), args)
             value = Opaque(builder.torch("float32"), args)
-            reason = str(error) if type(error) is _BadTensor else "its arguments are not those that torch.save writes"
+            reason = str(error) if type(error) is _BadTensorError else "its arguments are not those that torch.save writes"
             builder.problem("tensor-malformed", f"a tensor is malformed: {reason}", value)
             return value
 
@@ -173,16 +189,17 @@ def _view(
 ) -> TensorValue:
     """Make a tensor that looks into a storage; what reaches out of it is a problem, and still a tensor with a name."""
     if type(storage) is not StorageValue:
-        raise _BadTensor("it has no storage")
+        raise _BadTensorError("it has no storage")
     shape, stride = _size(shape), _size(stride)
     rank = len(shape)
-    if type(offset) is not int or offset < 0 or len(stride) != rank or rank > builder.budgets.rank:
-        raise _BadTensor("its offset, size and stride do not fit together")
+    if type(offset) is not int or not 0 <= offset < _TOO_LARGE or len(stride) != rank or rank > builder.budgets.rank:
+        raise _BadTensorError("its offset, size and stride do not fit together")
+    builder.copy(rank)
     tensor = TensorValue(storage, dtype or storage.dtype, shape, stride, offset)
     numel, last = 1, offset
     for length, step in zip(shape, stride, strict=True):
-        if type(length) is not int or type(step) is not int or length < 0 or step < 0:
-            raise _BadTensor("its size and stride are not plain numbers from 0 up")
+        if type(length) is not int or type(step) is not int or not 0 <= length < _TOO_LARGE or not 0 <= step < _TOO_LARGE:
+            raise _BadTensorError("its size and stride are not plain numbers from 0 up")
         numel *= length
         last += (length - 1) * step
     if numel == 0:
@@ -195,7 +212,7 @@ def _size(value: Value) -> tuple[Any, ...]:
     if type(value) is Opaque and value.dotted == "torch.Size" and type(value.args) is tuple and len(value.args) == 1:
         value = value.args[0]
     if type(value) is not tuple:
-        raise _BadTensor("its size is no tuple")
+        raise _BadTensorError("its size is no tuple")
     return value
 
 
@@ -217,19 +234,25 @@ def _check_bounds(builder: Builder, tensor: TensorValue, numel: int, last: int) 
         builder.problem("tensor-expanded", f"a view shows {numel:,} elements of a storage that has {held:,}", tensor)
 
 
-def _flags(requires_grad: Value, hooks: Value) -> bool:
+def _flags(dtype: str, requires_grad: Value, hooks: Value) -> bool:
     if type(requires_grad) is not bool:
-        raise _BadTensor("requires_grad is no bool")
+        raise _BadTensorError("requires_grad is no bool")
+    if requires_grad and not dtype.startswith(_WITH_GRADIENT):
+        raise _BadTensorError(f"a tensor of {dtype} has no gradient to require")
     if hooks is not None and type(hooks) is not OrderedDictValue and type(hooks) is not dict:
-        raise _BadTensor("its hooks are no OrderedDict")
+        raise _BadTensorError("its hooks are no OrderedDict")
     if hooks:
-        raise _BadTensor("it comes with hooks, which torch.save leaves out")
+        raise _BadTensorError("it comes with hooks, which torch.save leaves out")
     return requires_grad
+
+
+#: Types of floating and complex elements.
+_WITH_GRADIENT = ("float", "bfloat", "complex")
 
 
 def _dtype(value: Value) -> str:
     if type(value) is not Global or value.module != "torch" or value.name not in ITEM_BYTES:
-        raise _BadTensor("its dtype is none that torch has")
+        raise _BadTensorError("its dtype is none that torch has")
     return value.name
 
 
@@ -237,7 +260,7 @@ def _bits(tensor: TensorValue, metadata: Value) -> None:
     if metadata is None:
         return
     if type(metadata) is not dict or not all(k in {"conj", "neg"} and type(v) is bool for k, v in metadata.items()):
-        raise _BadTensor("its metadata hold more than the conj and neg bits")
+        raise _BadTensorError("its metadata hold more than the conj and neg bits")
     tensor.conjugate = metadata.get("conj", False)
     tensor.negative = metadata.get("neg", False)
 
@@ -250,7 +273,7 @@ def _tensor_v1(builder: Builder, args: tuple[Value, ...]) -> Value:
 def _tensor_v2(builder: Builder, args: tuple[Value, ...]) -> Value:
     storage, offset, shape, stride, requires_grad, hooks, *rest = args
     tensor = _view(builder, storage, offset, shape, stride)
-    tensor.requires_grad = _flags(requires_grad, hooks)
+    tensor.requires_grad = _flags(tensor.dtype, requires_grad, hooks)
     if rest:
         (metadata,) = rest
         _bits(tensor, metadata)
@@ -260,7 +283,7 @@ def _tensor_v2(builder: Builder, args: tuple[Value, ...]) -> Value:
 def _tensor_v3(builder: Builder, args: tuple[Value, ...]) -> Value:
     storage, offset, shape, stride, requires_grad, hooks, dtype, *rest = args
     tensor = _view(builder, storage, offset, shape, stride, _dtype(dtype))
-    tensor.requires_grad = _flags(requires_grad, hooks)
+    tensor.requires_grad = _flags(tensor.dtype, requires_grad, hooks)
     if rest:
         (metadata,) = rest
         _bits(tensor, metadata)
@@ -270,51 +293,53 @@ def _tensor_v3(builder: Builder, args: tuple[Value, ...]) -> Value:
 def _quantized(builder: Builder, args: tuple[Value, ...]) -> Value:
     storage, offset, shape, stride, quantizer, requires_grad, hooks = args
     tensor = _view(builder, storage, offset, shape, stride)
-    tensor.requires_grad = _flags(requires_grad, hooks)
+    if not tensor.dtype.startswith(("qint", "quint")):
+        raise _BadTensorError("its elements are not quantized")
+    tensor.requires_grad = _flags(tensor.dtype, requires_grad, hooks)
     if type(quantizer) is not tuple or not quantizer or type(quantizer[0]) is not Global:
-        raise _BadTensor("its quantizer is not described")
+        raise _BadTensorError("its quantizer is not described")
     scheme, numbers = quantizer[0].name, quantizer[1:]
     if scheme == "per_tensor_affine":
         if len(numbers) != 2 or type(numbers[0]) is not float or type(numbers[1]) is not int:
-            raise _BadTensor("its scale and zero point are no numbers")
+            raise _BadTensorError("its scale and zero point are no numbers")
     elif scheme in {"per_channel_affine", "per_channel_affine_float_qparams"}:
         _check_channels(tensor, numbers)
     else:
-        raise _BadTensor("its quantizer is none that torch.save writes")
+        raise _BadTensorError("its quantizer is none that torch.save writes")
     tensor.layout, tensor.extra = "quantized", quantizer
     return tensor
 
 
 def _check_channels(tensor: TensorValue, numbers: tuple[Value, ...]) -> None:
     if len(numbers) != 3 or type(numbers[0]) is not TensorValue or type(numbers[1]) is not TensorValue:
-        raise _BadTensor("its scales and zero points are no tensors")
+        raise _BadTensorError("its scales and zero points are no tensors")
     axis = numbers[2]
     if type(axis) is not int or not 0 <= axis < len(tensor.shape):
-        raise _BadTensor("its quantizer names an axis it does not have")
+        raise _BadTensorError("its quantizer names an axis it does not have")
     if not numbers[0].shape == numbers[1].shape == (tensor.shape[axis],):
-        raise _BadTensor("it has not one scale and zero point for each channel")
+        raise _BadTensorError("it has not one scale and zero point for each channel")
 
 
 def _sparse(builder: Builder, args: tuple[Value, ...]) -> Value:
     layout, data = args
     if type(layout) is not Global or type(data) is not tuple or not 3 <= len(data) <= 4:
-        raise _BadTensor("its sparse parts are not described")
+        raise _BadTensorError("its sparse parts are not described")
     if layout.name == "sparse_coo":
         indices, values, shape, *rest = data
         extra: tuple[Value, ...] = (indices, values, rest[0] if rest else None)
         parts = extra[:2]
         if extra[2] is not None and type(extra[2]) is not bool:
-            raise _BadTensor("it is neither coalesced nor not")
+            raise _BadTensorError("it is neither coalesced nor not")
     elif layout.name in LAYOUTS and layout.name.startswith("sparse_") and len(data) == 4:
         extra, shape = data[:3], data[3]
         parts = extra
     else:
-        raise _BadTensor("its layout is none that torch.save writes")
+        raise _BadTensorError("its layout is none that torch.save writes")
     if any(type(part) is not TensorValue or part.layout != "dense" for part in parts):
-        raise _BadTensor("its indices or values are no tensors")
+        raise _BadTensorError("its indices or values are no tensors")
     sizes = _size(shape)
-    if len(sizes) > builder.budgets.rank or any(type(n) is not int or not 0 <= n < 1 << 62 for n in sizes):
-        raise _BadTensor("its size is not plain numbers from 0 up")
+    if len(sizes) > builder.budgets.rank or any(type(n) is not int or not 0 <= n < _TOO_LARGE for n in sizes):
+        raise _BadTensorError("its size is not plain numbers from 0 up")
     return TensorValue(None, parts[-1].dtype, sizes, (), layout=layout.name, extra=extra)
 
 
@@ -322,17 +347,18 @@ def _meta(builder: Builder, args: tuple[Value, ...]) -> Value:
     dtype, shape, stride, requires_grad = args
     shape, stride = _size(shape), _size(stride)
     if len(shape) != len(stride) or len(shape) > builder.budgets.rank:
-        raise _BadTensor("its size and stride do not fit together")
-    if any(type(n) is not int or not 0 <= n < 1 << 62 for n in (*shape, *stride)):
-        raise _BadTensor("its size and stride are not plain numbers from 0 up")
-    return TensorValue(None, _dtype(dtype), shape, stride, layout="meta", requires_grad=_flags(requires_grad, None))
+        raise _BadTensorError("its size and stride do not fit together")
+    if any(type(n) is not int or not 0 <= n < _TOO_LARGE for n in (*shape, *stride)):
+        raise _BadTensorError("its size and stride are not plain numbers from 0 up")
+    kind = _dtype(dtype)
+    return TensorValue(None, kind, shape, stride, layout="meta", requires_grad=_flags(kind, requires_grad, None))
 
 
 def _wrapper(builder: Builder, args: tuple[Value, ...]) -> Value:
     cls, dtype, shape, stride, offset, _layout, _device, requires_grad = args
     tensor = _meta(builder, (dtype, shape, stride, requires_grad))
     if type(cls) is not Global or type(offset) is not int:
-        raise _BadTensor("its class is no name")
+        raise _BadTensorError("its class is no name")
     tensor.layout, tensor.extra = "subclass", (cls, None)
     return tensor
 
@@ -342,10 +368,10 @@ def _parameter(builder: Builder, args: tuple[Value, ...]) -> Value:
     if type(data) is not TensorValue:
         if type(data) is Opaque:
             return Opaque(builder.find_global("torch.nn.parameter", "Parameter"), args)
-        raise _BadTensor("a parameter is made of something that is no tensor")
+        raise _BadTensorError("a parameter is made of something that is no tensor")
     made = _twin(data)
     made.parameter = True
-    made.requires_grad = _flags(requires_grad, hooks)
+    made.requires_grad = _flags(made.dtype, requires_grad, hooks)
     return made
 
 
@@ -359,7 +385,7 @@ def _parameter_with_state(builder: Builder, args: tuple[Value, ...]) -> Value:
 def _typed(builder: Builder, args: tuple[Value, ...]) -> Value:
     rebuild, cls, parts, state = args
     if type(rebuild) is not Global or type(cls) is not Global or type(parts) is not tuple:
-        raise _BadTensor("its class is no name")
+        raise _BadTensorError("its class is no name")
     make = builder.calls.get(rebuild)
     inner = make(parts) if make is not None else builder.call(rebuild, parts)
     if type(inner) is not TensorValue:
@@ -377,7 +403,7 @@ def _state(state: Value) -> Value:
         return None
     if state is None or type(state) is dict or (type(state) is tuple and len(state) == 2):
         return state
-    raise _BadTensor("its attributes are no dict")
+    raise _BadTensorError("its attributes are no dict")
 
 
 def _twin(tensor: TensorValue) -> TensorValue:
@@ -409,14 +435,14 @@ def _ordered(builder: Builder, args: tuple[Value, ...]) -> Value:
     if len(args) == 1 and type(args[0]) is list:
         builder.copy(len(args[0]))
         pairs = [pair for pair in args[0] if type(pair) in {list, tuple} and len(pair) == 2]
-        if len(pairs) == len(args[0]) and all(_is_hashable(builder, key) for key, _ in pairs):
+        if len(pairs) == len(args[0]) and _are_keys(builder, [key for key, _ in pairs]):
             made.update((key, value) for key, value in pairs)
             return made
     return builder.call(builder.find_global("collections", "OrderedDict"), args)
 
 
-def _is_hashable(builder: Builder, key: Value) -> bool:
-    return type(key) in _SCALARS or builder.is_key(key)
+def _are_keys(builder: Builder, keys: Collection[Value]) -> bool:
+    return all(type(key) in _SCALARS or builder.is_key(key) for key in keys) and builder.hashes(keys, len(keys))
 
 
 def _collected(name: str, kind: type[set[Any]] | type[frozenset[Any]]) -> Maker:
@@ -427,11 +453,15 @@ def _collected(name: str, kind: type[set[Any]] | type[frozenset[Any]]) -> Maker:
         items = args[0]
         if len(args) == 1 and type(items) in {list, tuple, set, frozenset}:
             builder.copy(len(items) + 8)
-            if all(_is_hashable(builder, item) for item in items):
+            if _are_keys(builder, items):
                 return kind(items)
         return builder.call(builder.find_global("builtins", name), args)
 
     return make
+
+
+#: A list and no set: the name may be a tuple of tuples, which is never done hashing.
+_LATIN1 = ["latin1", "latin-1"]
 
 
 def _bytearray(builder: Builder, args: tuple[Value, ...]) -> Value:
@@ -440,7 +470,7 @@ def _bytearray(builder: Builder, args: tuple[Value, ...]) -> Value:
     if len(args) == 1 and type(args[0]) in {bytes, bytearray}:
         builder.copy(len(args[0]) // 64)
         return bytearray(args[0])
-    if len(args) == 2 and type(args[0]) is str and args[1] in {"latin-1", "latin1"}:  # protocol 2 of Python 3
+    if len(args) == 2 and type(args[0]) is str and args[1] in _LATIN1:  # protocol 2 of Python 3
         builder.copy(len(args[0]) // 64)
         return bytearray(args[0], "latin-1")
     return builder.call(builder.find_global("builtins", "bytearray"), args)
@@ -454,7 +484,7 @@ def _bytes(builder: Builder, args: tuple[Value, ...]) -> Value:
 
 def _encoded(builder: Builder, args: tuple[Value, ...]) -> Value:
     """Give the bytes that protocols 0 to 2 write as text: _codecs.encode(text, "latin1")."""
-    if len(args) == 2 and type(args[0]) is str and args[1] in ("latin1", "latin-1"):
+    if len(args) == 2 and type(args[0]) is str and args[1] in _LATIN1:
         builder.copy(len(args[0]) // 64)
         return args[0].encode("latin-1")
     return builder.call(builder.find_global("_codecs", "encode"), args)
