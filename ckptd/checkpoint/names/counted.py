@@ -57,6 +57,11 @@ def _names_network(draft: Draft, position: int) -> bool:
     return len(after) == 2 and after[0].low == "net" and after[1].low in {"g", "d"} and not draft.atoms[position].glued
 
 
+def _is_best(draft: Draft, position: int) -> bool:
+    """Say whether "best" stands at a position: "best_model_3" is rather the third of several than an epoch's."""
+    return position >= 0 and draft.atoms[position].low == "best"
+
+
 #: The two halves of a GAN.
 _HALVES = {"g": "generator", "d": "discriminator"}
 
@@ -83,7 +88,7 @@ def _count(draft: Draft, position: int, value: int, word: str, *, last: bool) ->
             draft.take(position - 1, position)
         return
     if word in {"model", "net", "state", "weights", "weight"} and (
-        not last or value in _SIZES or len(draft.atoms[position].text) > 4
+        not last or value in _SIZES or len(draft.atoms[position].text) > 4 or _is_best(draft, position - 2)
     ):
         return
     if word in {"g", "d", "generator", "discriminator"} and not last:

@@ -41,6 +41,11 @@ _NAMED = (
     re.compile(rf"(?<![A-Za-z]){_MONTH}[-_ ]?(?P<d>[0-3]?[0-9])[-_ ,]{{1,2}}(?P<y>20[0-9]{{2}})(?![0-9])"),
     re.compile(rf"(?<![0-9])(?P<y>20[0-9]{{2}})[-_ ]?{_MONTH}[-_ ]?(?P<d>[0-3]?[0-9])(?![0-9])"),
 )
+#: time.asctime: "Mon_Nov_18_13-27-27_2024".
+_ASCTIME = re.compile(
+    rf"(?<![A-Za-z])(?:[MTWFS][a-z]{{2}}[-_ ])?{_MONTH}[-_ ](?P<d>[0-3]?[0-9])"
+    r"[-_ ](?P<h>[0-2][0-9])[-_:](?P<n>[0-5][0-9])[-_:](?P<s>[0-5][0-9])[-_ ](?P<y>20[0-9]{2})(?![0-9])"
+)
 #: TensorBoard's run names ("Aug16_18-50-45") and MM_DD_HH_MM: a day without its year.
 _BOARD = re.compile(
     rf"(?<![A-Za-z]){_MONTH}(?P<d>[0-3][0-9])[-_](?P<h>[0-2][0-9])-(?P<n>[0-5][0-9])-(?P<s>[0-5][0-9])(?![0-9])"
@@ -92,6 +97,11 @@ def _find_named(stem: str) -> Dated | None:
             day = _day(match["y"], str(_MONTHS[match["m"].lower()]), match["d"])
             if day is not None:
                 return Dated(day, match.start(), match.end(), 0.9)
+    match = _ASCTIME.search(stem)
+    day = _day(match["y"], str(_MONTHS[match["m"].lower()]), match["d"]) if match is not None else None
+    if match is not None and day is not None:
+        time = _time(match["h"], match["n"], match["s"])
+        return Dated(f"{day}T{time}" if time else day, match.start(), match.end(), 0.9)
     match = _BOARD.search(stem)
     if match is not None and _day("2024", str(_MONTHS[match["m"].lower()]), match["d"]):
         time = _time(match["h"], match["n"], match["s"])

@@ -24,6 +24,7 @@ _AFTER = {
         "bands": "band",
         "sample_rate_khz": "khz",
         "sample_rate_hz": "hz",
+        "hours": "h",
         "speakers": "speakers spk spks",
     }.items()
     for word in words.split()
@@ -129,7 +130,7 @@ def _read_unit(draft: Draft, position: int, atom: Atom, after: Atom) -> None:
     elif word in STEP and draft.step is None:
         draft.step, draft.confidence["step"] = value * factor, 0.9
         draft.take(position, end)
-    elif word in _AFTER and after.glued:
+    elif word in _AFTER and after.glued and not draft.runs_on(position + 1):
         draft.note(_AFTER[word], value)
         draft.take(position, end)
     elif after.glued and word == "e" and value >= 10 and not draft.runs_on(position + 1):

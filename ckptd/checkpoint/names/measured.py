@@ -132,7 +132,9 @@ def _metric_words(atom: Atom) -> list[str]:
     low = atom.low
     if metrics.is_metric_word(low) or metrics.is_split_word(low) or low in metrics.QUALIFIERS:
         return [low]
-    return metrics.split_words(atom.text)
+    words = metrics.split_words(atom.text)
+    # "traTarLoss": whatever stands before it in one word belongs to the loss.
+    return words[-1:] if len(words) > 1 and metrics.is_metric_word(words[-1]) else words
 
 
 def _belongs(word: str) -> bool:

@@ -59,7 +59,7 @@ _SPELLINGS = {
     "gpus": "gpus",
     "gpu": "gpu",
     "flops": "flops",
-    "params": "params",
+    "params": "params param",
     "epsilon": "eps epsilon",
     "tau": "tau",
     "scale": "scale",

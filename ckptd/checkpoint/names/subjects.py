@@ -129,11 +129,16 @@ def _is_model_word(draft: Draft, position: int) -> bool:
     atom = draft.atoms[position]
     if atom.number:
         return False
+    if is_metric_word(atom.low) and draft.free(position + 1) and draft.atoms[position + 1].number:  # "best_mae_0"
+        return False
     if is_family(atom.low) or (len(atom.low) > 5 and atom.low[-1] == "v" and is_family(atom.low[:-1])):
         return True
-    after = position + 1
-    if after < len(draft.atoms) and draft.atoms[after].glued and draft.atoms[after].number and not draft.taken[after]:
-        return atom.low + draft.atoms[after].low in ARCHITECTURES
+    word, after = atom.low, position + 1
+    while draft.free(after) and draft.atoms[after].glued and after - position < _LONGEST:  # "deeplabv3", "c3d"
+        word += draft.atoms[after].low
+        after += 1
+        if word in ARCHITECTURES and not (draft.free(after) and draft.atoms[after].glued and not draft.atoms[after].number):
+            return True
     return False
 
 

@@ -119,7 +119,7 @@ SUBJECTS = frozenset("""
     emotion emotions gender age sign signs traffic vehicle vehicles pedestrian plate license stock stocks price energy
     tabular timeseries sentiment spam toxic reviews tweets news fraud churn credit satellite aerial crack cracks defect
     defects steel garbage waste trash pokemon anime manga cartoon cartoons chess gesture gestures hand fingerprint mushroom
-    coffee helmet smoke fire
+    coffee helmet smoke fire car cars
 """.split())  # fmt: skip
 #: What is done with the data; in front of a model's name it is no part of it.
 TASKS = frozenset("detection classification segmentation recognition regression prediction class multiclass".split())
@@ -138,18 +138,18 @@ NOISE = frozenset("""
     cuda cuda0 current custom data dataset datasets date debug decay default demo deploy dict dump early end ended entire ep
     epoch epochs eval example exp experiment export exported fakept file files final finalmodel fixed fold for from full gen
     get global good gpu hash hp hpo in infer inference init initial is it iter iters jit kaggle last latest learner
-    lightning log loss md5 mdl merged mine model model1 model2 model3 models module mps my net nets network new of official
-    old on only onnx opt optim optimized optimizer optuna orig original our ours out output outputs parameter parameters
-    params per pruned pt pth public pytorch raw ready recovery release released result results run runs sample save saved
-    saving script scripted search seed sha1 sha256 snapshot snapshots sota start state statedict states step steps stop
-    stopped stopping swa team temp tensorrt test testing tflite the this time timestamp tmp to top torch tpu traced track
-    train trained trainer training trial trt try ts tstamp tuned tuning val valid validation ver version weight weights
-    whole with wts
+    lightning log loss md5 mdl merged metric metrics mine model model1 model2 model3 models module mps my net nets network
+    new of official old on only onnx opt optim optimized optimizer optuna orig original our ours out output outputs
+    parameter parameters params per pruned pt pth public pytorch raw ready recovery release released result results rgb run
+    runs sample save saved saving script scripted search seed sha1 sha256 snapshot snapshots sota start state statedict
+    states step steps stop stopped stopping swa team temp tensorrt test testing tflite the this time timestamp tmp to top
+    torch tpu traced track train trained trainer training trial trt try ts tstamp tuned tuning val valid validation ver
+    version weight weights whole with wt wts
 """.split())  # fmt: skip
 #: Name in `other` → the words for it.
 _FLAG_WORDS = {
-    "best": "best bestmodel",
-    "last": "last latest",
+    "best": "best bestmodel bestepoch",
+    "last": "last latest lastepoch lastmodel",
     "final": "final finalmodel",
     "ema": "ema",
     "teacher": "teacher",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import math
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -14,13 +13,14 @@ from hypothesis import strategies as st
 from bench.names import CORPUS, read_rows
 from ckptd.checkpoint.names import parse_name
 from ckptd.checkpoint.names.dates import find_date
+from ckptd.checkpoint.names.lexer import MAX_NAME
 
 #: Pieces of real names, put together in every order.
 PIECES = """
-    resnet50 BiLSTM ECG cifar10 acc 87 acc87 0.875 f192 f1 epoch 12 e12 ep=3 step 1000 val_loss -0.5 1e-4 lr1e-5 20250102
-    2025-01-02 15-01-2024 1705329022 seed42 fold3 best last final int8 8bit qat8 v2 v1.2.3 x1_0 224 256x128 512x512 - _ = @ : . , / %
-    e29f68s314m37 ai85 model checkpoint net G D 100000 00001-of-00002 deadbeef 50d90c74 ＡＣＣ ８７ ² ٣ é 模型 \x1b[31m \x00 \udc80 nan inf
-    1e999 0.1.2.3 mAP50 AP05 top1 trial_7 bo optuna 300e 40k 1x 8xb32 10best
+    resnet50 BiLSTM ECG cifar10 acc 87 acc87 0.875 f192 f1 epoch 12 e12 ep=3 step 1000 val_loss -0.5 1e-4 lr1e-5
+    20250102 2025-01-02 15-01-2024 1705329022 seed42 fold3 best last final int8 8bit qat8 v2 v1.2.3 x1_0 224 256x128
+    512x512 - _ = @ : . , / % e29f68s314m37 ai85 model checkpoint net G D 100000 00001-of-00002 deadbeef 50d90c74 ＡＣＣ
+    ８７ ² ٣ é 模型 \x1b[31m \x00 \udc80 nan inf 1e999 0.1.2.3 mAP50 AP05 top1 trial_7 bo optuna 300e 40k 1x 8xb32 10best
 """.split()
 names = st.one_of(
     st.text(max_size=80),
@@ -41,7 +41,7 @@ def check(reading):
     for number in (reading.epoch, reading.step):
         assert number is None or 0 <= number < 10**12
     if reading.date is not None:
-        assert datetime.datetime.fromisoformat(reading.date.replace("Z", "+00:00"))
+        assert datetime.datetime.fromisoformat(reading.date)
     said = {
         name
         for name in ("model_name", "dataset", "epoch", "step", "date", "quantization")
@@ -86,15 +86,14 @@ def test_a_number_that_is_said_stands_in_the_name(row):
 
 
 @pytest.mark.parametrize(
-    "token", ["acc0.9_", "epoch=3-", "2024-01-02_", "a", "1", "_", "-", ".", "0x", "e12", "\u0661", "ab12/"]
+    "token", ["acc0.9_", "epoch=3-", "2024-01-02_", "a", "1", "_", "-", ".", "0x", "e12", "\u0661", "ab12"]
 )
-def test_a_name_of_10_kb_of_one_piece_takes_no_time(token):
-    """A hundred of them in less processor time than a hundredth of a second each, on the slowest machine a tenth."""
+def test_of_a_name_of_10_kb_only_what_a_file_system_can_hold_is_read(token):
+    """So the time of a reading is bounded, whatever the pieces."""
     name = token * (10_000 // len(token))
-    started = time.process_time()
-    for _ in range(10):
-        check(parse_name(name))
-    assert time.process_time() - started < 5
+    check(parse_name(name))
+    assert parse_name(name) == parse_name(name[:MAX_NAME])
+    assert parse_name(f"{name}/best.pth") == parse_name(f"{name[:MAX_NAME]}/best.pth")
 
 
 @given(
