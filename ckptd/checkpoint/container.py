@@ -6,7 +6,7 @@ import os
 
 from ckptd.checkpoint.budgets import BUDGETS, Budgets
 from ckptd.checkpoint.containers.legacy import is_legacy, read_legacy
-from ckptd.checkpoint.containers.oldtar import is_tar, read_tar
+from ckptd.checkpoint.containers.oldtar import RECORD_BYTES, is_tar, read_tar
 from ckptd.checkpoint.containers.plainpickle import is_pickle, read_plain_pickle, read_text_pickle
 from ckptd.checkpoint.containers.torchzip import ZIP_HEAD, read_torch_zip
 from ckptd.checkpoint.containers.zipped import ends_like_a_zip
@@ -69,7 +69,7 @@ def looks_complete(fd: int, size: int) -> bool:
     if is_legacy(head):
         return True
     if is_tar(head):
-        return size % _TAR_BLOCK == 0 and not any(os.pread(fd, 2 * _TAR_BLOCK, max(0, size - 2 * _TAR_BLOCK)))
+        return size % RECORD_BYTES == 0 and not any(os.pread(fd, 2 * _TAR_BLOCK, max(0, size - 2 * _TAR_BLOCK)))
     if head[:1] == b"\x80":
         return os.pread(fd, 1, size - 1) == b"."
     return True

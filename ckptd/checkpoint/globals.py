@@ -216,7 +216,7 @@ def classify(module: str, name: str) -> Meaning:
     key = (module, name)
     if key in _INERT or _is_constant(module, name):
         return Meaning.INERT
-    if key in _PLAIN:
+    if key in _PLAIN or key in FACTORIES:
         return Meaning.PLAIN
     return Meaning.DANGER if is_dangerous(module, name) else Meaning.CODE
 

@@ -15,8 +15,8 @@ from ckptd.checkpoint.globals import is_dangerous, normal_module
 _LINES = re.compile(rb"[ci]([A-Za-z_][A-Za-z0-9_.]{0,100})\n([A-Za-z_][A-Za-z0-9_.]{0,100})\n")
 #: STACK_GLOBAL: two texts, each possibly remembered, and the opcode.
 _STACKED = re.compile(
-    rb"(?:\x8c.|X.\x00\x00\x00|U.)([A-Za-z_][A-Za-z0-9_.]{0,100}?)(?:\x94|q.|r....|0)*"
-    rb"(?:\x8c.|X.\x00\x00\x00|U.)([A-Za-z_][A-Za-z0-9_.]{0,100}?)(?:\x94|q.|r....)*\x93",
+    rb"(?:\x8c.|[XT].\x00\x00\x00|U.|\x8d.\x00{7})([A-Za-z_][A-Za-z0-9_.]{0,100}?)(?:\x94|q.|r....|0)*"
+    rb"(?:\x8c.|[XT].\x00\x00\x00|U.|\x8d.\x00{7})([A-Za-z_][A-Za-z0-9_.]{0,100}?)(?:\x94|q.|r....)*\x93",
     re.DOTALL,
 )
 #: Two names out of one file say enough.

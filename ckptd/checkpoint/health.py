@@ -124,10 +124,11 @@ def _by_numpy(np: Any, dtype: str, *, swap: bool) -> Callable[[Bytes, Health], N
             if not values.size:
                 return
             low, high = float(values.min()), float(values.max())
-        squares = float(np.dot(values, values))
-        if squares == math.inf and values.dtype != np.float64:
-            wide = values.astype(np.float64)
-            squares = float(np.dot(wide, wide))
+        with np.errstate(over="ignore"):
+            squares = float(np.dot(values, values))
+            if squares == math.inf and values.dtype != np.float64:
+                wide = values.astype(np.float64)
+                squares = float(np.dot(wide, wide))
         health.see(low, high, squares)
 
     return look

@@ -55,6 +55,9 @@ def pass_over(
     Runs that overlap others are left out: they are a finding by themselves.
 
     Args:
+        source: of the file.
+        runs: what to look at on the way, in any order.
+        budgets: how much is read at a time.
         progress: is told how many bytes have passed.
 
     Raises:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any
 
 from ckptd.checkpoint.reader import Structure, read_structure
 from ckptd.checkpoint.source import ChangedError
+from ckptd.checkpoint.tensors import storages_of
 from ckptd.errors import CkptdError, FormatError, NeedsCodeError, StorageError, UnsafeError, UsageError
 from ckptd.loading.rebuild import rebuild
 from ckptd.loading.storages import MapLocation, Storages
@@ -38,7 +40,7 @@ def load(path: str | os.PathLike[str], map_location: MapLocation = None, *, mmap
     fd = _open(path)
     try:
         before = Identity.of(os.fstat(fd))
-        structure = read_structure(fd)
+        structure = _read(fd, path)
         _refuse(structure, path)
         if mmap and structure.container is not Container.ZIP:
             raise UsageError("cannot map", path=path, why=f"it is a {structure.container} file", cure="load it with mmap=False")
@@ -52,9 +54,22 @@ def load(path: str | os.PathLike[str], map_location: MapLocation = None, *, mmap
 
 def _open(path: str | os.PathLike[str]) -> int:
     try:
-        return os.open(path, _FLAGS)
+        fd = os.open(path, _FLAGS)
     except OSError as error:
         raise StorageError("cannot open", path=os.fspath(path), why=error.strerror or str(error)) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise StorageError("cannot load", path=os.fspath(path), why="it is no regular file")
+    return fd
+
+
+def _read(fd: int, path: str | os.PathLike[str]) -> Structure:
+    try:
+        return read_structure(fd)
+    except OSError as error:
+        raise StorageError("cannot read", path=os.fspath(path), why=error.strerror or str(error)) from error
+    except ChangedError as error:
+        raise StorageError("the file was changed while it was read", path=os.fspath(path), cure="load it again") from error
 
 
 def _refuse(structure: Structure, path: str | os.PathLike[str]) -> None:
@@ -81,6 +96,10 @@ def _refuse(structure: Structure, path: str | os.PathLike[str]) -> None:
 def _build(structure: Structure, storages: Storages, path: str | os.PathLike[str]) -> Any:
     """Build the object; errors from below learn which file it was."""
     try:
+        # Bytes first: what a device has to say (no such device, no memory) is torch's own error and not the file's.
+        for _, tensor in structure.tensors:
+            for held in storages_of(tensor):
+                storages.untyped(held)
         return rebuild(structure.root, storages)
     except CkptdError as error:
         raise type(error)(error.what, path=os.fspath(path), why=error.why, cure=error.cure) from error

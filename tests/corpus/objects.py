@@ -107,7 +107,7 @@ def data_parallel() -> Any:
     return collections.OrderedDict((f"module.{key}", value) for key, value in cnn().state_dict().items())
 
 
-@shape(Kind.CHECKPOINT, 25)
+@shape(Kind.CHECKPOINT, 33)
 def adam_checkpoint() -> Any:
     model, optimizer = trained("Adam")
     return {
@@ -121,7 +121,7 @@ def adam_checkpoint() -> Any:
     }
 
 
-@shape(Kind.CHECKPOINT, 14)
+@shape(Kind.CHECKPOINT, 16)
 def sgd_checkpoint() -> Any:
     import torch
 
@@ -137,12 +137,12 @@ def sgd_checkpoint() -> Any:
     }
 
 
-@shape(Kind.OPTIMIZER, 16)
+@shape(Kind.OPTIMIZER, 24)
 def adam_alone() -> Any:
     return trained("Adam")[1].state_dict()
 
 
-@shape(Kind.CHECKPOINT, 26)
+@shape(Kind.CHECKPOINT, 34)
 def lightning() -> Any:
     import torch
 
@@ -439,7 +439,7 @@ def torch_values() -> Any:
     }
 
 
-@shape(None, 1)
+@shape(None, 2)
 def recursive() -> Any:
     import torch
 
@@ -451,7 +451,7 @@ def recursive() -> Any:
     return root
 
 
-@shape(None, 2)
+@shape(None, 3)
 def shared_objects() -> Any:
     import torch
 

@@ -147,7 +147,7 @@ def test_damage_is_refused(tmp_path):
         (zips.checkpoint(asm.program(asm.mapping({"w": asm.tensor(size=(2**40,), stride=(0,))}))), CkptdError),
         (b"", FormatError),
         (b"version https://git-lfs.github.com/spec/v1\n", FormatError),
-        (zips.checkpoint(asm.program(asm.call("my.models", "Net"))), NeedsCodeError),
+        (zips.checkpoint(asm.program(asm.call("my.models", "Net")), {}), NeedsCodeError),
     ],
     ids=["gadget", "cut", "giant view", "empty", "pointer", "class"],
 )

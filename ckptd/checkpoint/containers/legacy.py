@@ -30,7 +30,7 @@ MAGIC_OPCODE = b"\x8a\x0a" + MAGIC.to_bytes(10, "little")
 class _Pickles(NamedTuple):
     """The five pickles, and where the storages begin."""
 
-    builder: "LegacyBuilder"
+    builder: LegacyBuilder
     heads: tuple[Value, Value, Value]
     root: Value
     keys: Value
@@ -122,6 +122,7 @@ class _Plain(Builder):
 
     def persistent(self, key: Value) -> Value:
         """Refuse every persistent id."""
+        del key
         raise PickleError("malformed-pickle", "a storage is named where only numbers belong")
 
 
@@ -134,14 +135,11 @@ def _check_heads(contents: Contents, heads: tuple[Value, Value, Value]) -> None:
 
 def read_machine(contents: Contents, machine: Value, protocol: int) -> str:
     """Give the byte order out of the dict about the machine that saved the file."""
-    if (
-        type(machine) is not dict
-        or machine.get("protocol_version") != protocol
-        or type(machine.get("little_endian")) is not bool
-    ):
+    told = machine if type(machine) is dict else {}
+    if told.get("protocol_version") != protocol or type(told.get("little_endian")) is not bool:
         contents.problem("malformed-container", "what it says about the machine that saved it is not what torch.save writes")
         return "little"
-    return "little" if machine["little_endian"] else "big"
+    return "little" if told["little_endian"] else "big"
 
 
 def _find_storages(contents: Contents, source: Source, pickles: _Pickles) -> None:
@@ -174,9 +172,8 @@ def _place(contents: Contents, source: Source, storage: StorageValue, at: int) -
         return None
     told = int.from_bytes(source.read(at, 8), "little" if contents.byteorder != "big" else "big", signed=True)
     if told != storage.numel:
-        contents.problem(
-            "storage-size-mismatch", f"storage {shown} has {told:,} elements, its tensors want {storage.numel:,}", storage
-        )
+        message = f"storage {shown} has {told:,} elements, its tensors want {storage.numel:,}"
+        contents.problem("storage-size-mismatch", message, storage)
         return None
     contents.spans[storage.key] = Span(at + 8, length, None)
     return at + 8 + length

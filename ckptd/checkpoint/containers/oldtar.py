@@ -24,6 +24,8 @@ from ckptd.model import Container
 from ckptd.text import escape
 
 _BLOCK = 512
+#: A tar is as many of these long.  Source: tarfile.RECORDSIZE, with which torch wrote.
+RECORD_BYTES = 10_240
 _MEMBERS = ("sys_info", "pickle", "tensors", "storages")
 _PROTOCOL = 1000
 #: One description of a storage or tensor: a tuple of three small things.
@@ -32,6 +34,8 @@ _WINDOW = 4_096
 _MOST_HEADERS = 64
 #: `length key=value\n`, for keys that say nothing about content.
 _PAX = re.compile(rb"[0-9]+ (?:mtime|atime|ctime|uid|gid|uname|gname)=[^\n]*\n")
+#: Classes of tensors, which stand in the list and mean nothing: the storage has the type.
+_CLASSES = frozenset(f"{name}Tensor" for name in "Double Float Half Long Int Short Char Byte".split())
 _INT64 = Struct("<q")
 
 
@@ -77,7 +81,7 @@ def read_tar(source: Source, budgets: Budgets = BUDGETS) -> Contents:
     try:
         _read_machine(contents, source, members["sys_info"], budgets)
         _read_storages(contents, source, members["storages"], budgets, builder)
-        _read_tensors(contents, source, members["tensors"], budgets, builder)
+        _read_tensors(source, members["tensors"], budgets, builder)
     except PickleError as error:
         note_failure(contents, error, b"")
     except FormatError as error:
@@ -149,17 +153,17 @@ def _take(source: Source, contents: Contents, members: dict[str, _Member], heade
 
 
 def _check_end(source: Source, contents: Contents, at: int) -> None:
-    """Only zeros may follow the end; tar fills its last record of 10,240 bytes with them."""
+    """Only zeros may follow the end; they fill the last record."""
     left = source.size - at
-    if left < 2 * _BLOCK:
-        contents.problem("truncated", "the tar ends in the middle of its end")
-    elif left > 2 * 10_240 or any(source.read(at, left)):
+    if left < 2 * _BLOCK or source.size % RECORD_BYTES:
+        contents.problem("truncated", "the tar ends in the middle of its last record")
+    elif left >= 2 * _BLOCK + RECORD_BYTES or any(source.read(at, left)):
         contents.problem("trailing-bytes", f"{left:,} bytes follow the last member of the tar")
 
 
 def _read_machine(contents: Contents, source: Source, member: _Member, budgets: Budgets) -> None:
     data = source.read(member.offset, min(member.length, _WINDOW))
-    machine, end = run(data, 0, Builder(budgets), budgets, python2=True)
+    machine, end = run(data, 0, contents.builder, budgets, python2=True)
     if end != member.length:
         raise FormatError("the tar cannot be read", why="bytes follow what it says about the machine that saved it")
     contents.byteorder = read_machine(contents, machine, _PROTOCOL)
@@ -238,7 +242,7 @@ def _read_views(contents: Contents, views: Value, builder: _TarBuilder) -> None:
         contents.views[key] = View(root.key, offset * width, numel * width)
 
 
-def _read_tensors(contents: Contents, source: Source, member: _Member, budgets: Budgets, builder: _TarBuilder) -> None:
+def _read_tensors(source: Source, member: _Member, budgets: Budgets, builder: _TarBuilder) -> None:
     reader = _Reader(source, member, budgets, builder)
     make = builder.calls[builder.find_global("torch._utils", "_rebuild_tensor")]
     for _ in range(reader.count()):
@@ -257,3 +261,5 @@ def _read_tensors(contents: Contents, source: Source, member: _Member, budgets: 
             raise FormatError("the tar cannot be read", why="two things in it have the same number")
         builder.listed[str(described[0])] = tensor
     reader.finish()
+    for name in [name for name in builder.meanings if name.module in {"torch", "torch.cuda"} and name.name in _CLASSES]:
+        del builder.meanings[name]

@@ -11,6 +11,8 @@ from ckptd.model import Container
 
 #: How far into a file without a mark a pickle of the text protocols is searched for.
 _TEXT_BYTES = 1 << 20
+#: Nobody's checkpoint is one of these.
+_SINGLE = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
 
 
 def is_pickle(head: bytes) -> bool:
@@ -26,6 +28,8 @@ def read_plain_pickle(source: Source, budgets: Budgets = BUDGETS) -> Contents:
         note_dangerous(contents, source.read(0, budgets.pickle_bytes))
         return contents
     read_object(contents, source.read(0, source.size), budgets)
+    if contents.is_read and not contents.problems and type(contents.root) in _SINGLE:
+        contents.foreign = f"a pickle of a single {type(contents.root).__name__}"
     return contents
 
 

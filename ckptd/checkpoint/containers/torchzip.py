@@ -45,6 +45,10 @@ def read_torch_zip(source: Source, budgets: Budgets = BUDGETS) -> Contents:
     except FormatError as error:
         contents.problem("truncated" if "cut off" in error.why else "end-record", f"{error.what}: {error.why}")
         return contents
+    if not file.members:
+        contents.problem("member-missing", "the directory of the zip has no entry")
+        contents.problems += file.problems
+        return contents
     if not file.torchscript and not _is_by_torch(file):
         contents.foreign = _name_stranger(file)
         return contents
@@ -82,9 +86,7 @@ def _name_stranger(file: ZipFile) -> str:
         return "an office document"
     if any(name in ("config.json", "model.weights.h5") for name in names):
         return "a Keras model"
-    if not names:
-        return "an empty zip archive"
-    return f"a zip archive that torch.save did not write (it holds {escape(names[0] or '?', 40)})"
+    return f"a zip archive that torch.save did not write (it holds {escape(names[0], 40)})"
 
 
 def _check_records(contents: Contents, source: Source, file: ZipFile) -> None:

@@ -228,7 +228,7 @@ class _Reader:
             self._problem("zip-comment", f"the member {_shown(name)} has a comment")
         if disk:
             self._problem("header-mismatch", f"the member {_shown(name)} is said to lie on another disk")
-        if made or needed or time or date or inner or outer:
+        if made or needed != _needed(method) or time or date or inner or outer:
             self._unused.append(f"versions, times or attributes of {_shown(name)}")
         zip64 = False
         if lengths[1]:
@@ -322,7 +322,7 @@ class _Reader:
         if head[:26] == _TORCH_LOCAL and name == entry.name and entry.flags == 0x0808 and entry.method == _STORED:
             return
         _, needed, flags, method, time, date, crc, packed, size, _, _ = _LOCAL.unpack(head)
-        if needed or time or date:
+        if needed != _needed(entry.method) or time or date:
             self._unused.append(f"version or times in the header of {_shown(entry.name)}")
         wanted = [(entry.flags, flags), (entry.method, method)]
         if flags & _FLAG_FOLLOWS and crc == packed == size == 0:
@@ -386,6 +386,11 @@ class _Reader:
         known = name in _KNOWN or (name.startswith("data/") and name.isascii() and name[5:].isalnum())
         if not known and not torchscript:
             self._problem("unknown-member", f"torch.save writes no member like {_shown(entry.name)}")
+
+
+def _needed(method: int) -> int:
+    """Give the version that miniz says is needed to extract a member."""
+    return 20 if method == _DEFLATED else 0
 
 
 def _is_program(name: bytes) -> bool:
