@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +99,7 @@ def open_engine(
 
 def find_state_dir(settings: Settings) -> Path:
     """Give the state directory: the settings', else `.ckptd` in the first root."""
-    return settings.state_dir or settings.roots[0] / ".ckptd"
+    return Path(os.path.realpath(settings.state_dir or settings.roots[0] / ".ckptd"))
 
 
 class App:

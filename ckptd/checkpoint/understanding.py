@@ -12,8 +12,8 @@ from typing import NamedTuple
 from ckptd.checkpoint.architecture import Architecture, describe
 from ckptd.checkpoint.content import Content, read_content
 from ckptd.checkpoint.identify import Identified, identify
-from ckptd.checkpoint.names import NameReading, parse_name
 from ckptd.checkpoint.jsonable import clean
+from ckptd.checkpoint.names import NameReading, parse_name
 from ckptd.checkpoint.values import TensorValue, Value
 from ckptd.model import Container, Json, Kind, Layer, Metadata, Source
 
@@ -105,6 +105,36 @@ def understand(
     _add_name(draft, reading)
     _add_architecture(draft, shapes, reading)
     return Understanding(found.kind, _metadata(draft), shapes.layers, found.weights, found.optimizer, found.copies)
+
+
+def rename(metadata: Metadata, path: str) -> Metadata:
+    """Let the new name of a file speak where its old one did; what contents, shapes or a person said stays.
+
+    Args:
+        metadata: of the file under its old name.
+        path: the new one; only its last two parts are read.
+    """
+    sources, nobody = metadata.sources, Source("content", 1.0)
+    draft = _Draft()
+    for field in ("model_name", "architecture", "dataset", "epoch", "step", "date", "quantization", "stage", "hyperparameters"):
+        source = sources.get(field, nobody)
+        value = getattr(metadata, field)
+        if source.where != "name" and value != {}:
+            draft.put(field, value, source)
+    for name, number in metadata.metrics.items():
+        source = sources.get(f"metrics.{name}", nobody)
+        if source.where != "name":
+            draft.measure(name, number, metadata.spellings.get(name, name), source)
+    for key, value in metadata.other.items():
+        source = sources.get(f"other.{key}", nobody)
+        if source.where != "name":
+            draft.note(key, value, source)
+    draft.sources |= {key: source for key, source in sources.items() if key.startswith("hyperparameters.")}
+    reading = parse_name("/".join(path.rsplit("/", 2)[-2:]))
+    _add_name(draft, reading)
+    named = clean(reading.model_name) if reading.model_name is not None else None
+    draft.put("architecture", named, Source("name", reading.confidence.get("model_name", 0.0)))
+    return _metadata(draft)
 
 
 def _add_content(draft: _Draft, content: Content) -> None:

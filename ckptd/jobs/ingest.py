@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import structlog
 
+from ckptd.checkpoint.understanding import rename
 from ckptd.errors import IndexUnavailableError, WorkerError
 from ckptd.index.batch import Batch
 from ckptd.index.store import Recalled, Store
@@ -240,8 +241,12 @@ class Ingest:
             self._take_arrived(file, known.get(file.identity, []))
 
     def _find_known(self, arrived: list[Arrived]) -> dict[Identity, list[Recalled]]:
+        if not arrived:
+            return {}
+        # Numbers of devices change with a mount or a boot; a place that is the same but for that is the same.
+        numbered_anew = [root.path for root in self._roots]
         try:
-            return self._store.find_contents([file.identity for file in arrived]) if arrived else {}
+            return self._store.find_contents([file.identity for file in arrived], unnumbered=numbered_anew)
         except IndexUnavailableError:  # then everything is read, which is slower and as right
             return {}
 
@@ -265,7 +270,7 @@ class Ingest:
 
         Not when the index knows this very state of it, and not when it is a known file under a new name (its ctime alone
         changed, and nothing lies any more where it was).  A changed ctime alone may be a chmod or a further hard link, but
-        also somebody who wrote and set the clock: such a file is read again.
+        also somebody who wrote and set the clock: such a file is read again, and so is one that another name speaks of.
         """
         root = self._roots[file.place[0]].path
         current = [one for one in candidates if one.inspection.inspector_version == INSPECTOR_VERSION]
@@ -273,10 +278,10 @@ class Ingest:
         if file.place in self._unbelieved:
             self._unbelieved.discard(file.place)
             return None
-        exact = next((one for one in current if one.is_exact), None)
+        exact = next((one for one in current if one.is_exact and (one.root, one.path) == (root, file.place[1])), None)
         if source is not None:
             moved = next((one for one in current if one.path == source and one.root == root), exact)
-            return None if moved is None else Known(moved.inspection, source)
+            return None if moved is None else Known(_renamed(moved.inspection, file.place[1]), source)
         return None if exact is None else Known(exact.inspection, None)
 
     def _take_read(self, read: Read) -> None:
@@ -362,3 +367,7 @@ class Ingest:
         self.counts.rejected += 1
         values = {"root": root, "path": place[1], "digest": None, "status": status.value}
         self._recording.tell("warning", "checkpoint.rejected", **values, findings=[finding.code], reason=finding.message)
+
+
+def _renamed(inspection: Inspection, path: str) -> Inspection:
+    return replace(inspection, metadata=rename(inspection.metadata, path))

@@ -108,7 +108,7 @@ class Daemon:
     def records(self) -> dict[str, dict[str, Any]]:
         """Ask `ckptd ls` what is known: path → record."""
         roots = [part for root in self.roots for part in ("--root", str(root))]
-        return {record["path"]: record for record in ckptd(*roots, "ls")}
+        return {record["path"]: record for record in ckptd(*roots, "ls", env=self.env)}
 
     def wait_record(self, path: str, **values: Any) -> dict[str, Any]:
         """Wait until `ckptd ls` shows `path` with those values."""

@@ -132,8 +132,7 @@ def test_a_file_nobody_may_read_is_reported(tmp_path):
 
     def scan():
         command = [sys.executable, "-c", script, "--root", str(models), "scan", "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60)
-        return done
+        return subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60)
 
     for parent in (tmp_path, *tmp_path.parents[:3]):
         parent.chmod(parent.stat().st_mode | 0o011)

@@ -1,0 +1,62 @@
+"""The inbox folds what comes from many threads into one look."""
+
+import select
+import threading
+
+import pytest
+
+from ckptd.jobs.inbox import Inbox
+
+
+@pytest.fixture
+def inbox():
+    box = Inbox()
+    yield box
+    box.close()
+
+
+def is_readable(inbox):
+    return bool(select.select([inbox], [], [], 0)[0])
+
+
+def test_a_burst_of_hints_is_one_entry_a_file_and_a_close_is_never_forgotten(inbox):
+    """Two thousand events about two files are two entries; once closed stays closed."""
+    for number in range(1000):
+        inbox.hint(0, "a.pth", closed=number == 3)
+        inbox.hint(0, "b.pth", closed=False)
+    assert is_readable(inbox)
+    assert inbox.take().hints == {(0, "a.pth"): True, (0, "b.pth"): False}
+    assert not is_readable(inbox)
+    assert inbox.take().hints == {}
+
+
+def test_the_first_reason_for_a_rescan_is_kept(inbox):
+    """What follows is the same wish."""
+    inbox.rescan(0, "overflow")
+    inbox.rescan(0, "schedule")
+    assert inbox.take().rescans == {0: "overflow"}
+
+
+def test_nothing_is_lost_between_threads(inbox):
+    """What four threads put in while the loop takes out comes out, each once or more."""
+    total, seen = 2000, set()
+
+    def put(thread):
+        for number in range(total):
+            inbox.hint(thread, str(number), closed=True)
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        seen |= set(inbox.take().hints)
+    seen |= set(inbox.take().hints)
+    assert len(seen) == 4 * total
+
+
+def test_a_stop_wakes_the_loop(inbox):
+    """And stays until it is taken."""
+    inbox.stop()
+    assert is_readable(inbox)
+    assert inbox.take().stop
+    assert not inbox.take().stop
