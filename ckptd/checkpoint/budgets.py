@@ -18,6 +18,7 @@ class Budgets:
         raw_bytes: runs of bytes (numpy arrays, generator states) in a pickle; RNG states and histories reach some MiB.
         long_bytes: one LONG1 integer.  Source: seeds and hashes have up to 256 bits.
         name_bytes: module and name of a global, together.
+        globals: names in one file.  Source: whole pickled modules name some hundred.
         pickle_bytes: one pickle.  Source: 80,000 tensors make 20 MB.
         members: entries of a zip.  Source: the largest public state dicts have some thousand tensors a file.
         index_bytes_per_member: central directory of a zip.  Source: 46 bytes, a name, 28 bytes of zip64.
@@ -47,6 +48,7 @@ class Budgets:
     raw_bytes: int = 16 << 20
     long_bytes: int = 32
     name_bytes: int = 256
+    globals: int = 10_000
     pickle_bytes: int = 64 << 20
     members: int = 50_000
     index_bytes_per_member: int = 512

@@ -150,7 +150,8 @@ _DANGEROUS_MODULES = frozenset(
         "zipimport zipapp sysconfig ensurepip venv _signal atexit faulthandler gc linecache sqlite3 _sqlite3 dbm shelve timeit "
         "cProfile pstats tracemalloc doctest unittest lib2to3 idlelib tkinter pydoc _osx_support _aix_support _pyrepl mailcap "
         "ctypes _ctypes cffi _cffi_backend mmap fcntl webbrowser antigravity getpass pipes popen2 logging.config "
-        "logging.FileHandler logging.handlers threading.Thread threading.Timer _thread.start_new_thread signal.signal "
+        "logging.FileHandler logging.handlers threading.Thread threading.Timer _thread.start_new_thread "
+        "signal.signal signal.raise_signal signal.pthread_kill signal.alarm signal.setitimer signal.set_wakeup_fd "
         "code.interact code.InteractiveInterpreter code.InteractiveConsole code.compile_command cmd.Cmd trace.Trace profile.run "
         "profile.runctx profile.Profile test.support invoke.run site.addsitedir site.execsitecustomize "
         # code as data

@@ -307,11 +307,8 @@ def _frame(state: _State) -> None:
 
 
 def _pop(state: _State) -> None:
-    # Recursive tuples are written with POP and POP_MARK; as pickle does, POP takes a mark when nothing is above it.
-    if state.stack:
-        state.stack.pop()
-    else:
-        _take_mark(state)
+    # Recursive tuples end in POPs, or in one POP_MARK; only protocols 0 and 1 pop a mark by POP.
+    state.stack.pop()
 
 
 def _pop_mark(state: _State) -> None:

@@ -73,6 +73,8 @@ class Builder:
         known = self.globals.get((module, name))
         if known is not None:
             return known
+        if len(self.globals) >= self.budgets.globals:
+            raise PickleError("pickle-bomb", f"it names more than {self.budgets.globals:,} globals")
         found = self.globals[module, name] = Global(normal_module(module), name)
         meaning = self.meanings[found] = classify(module, name)
         if meaning is Meaning.INERT:
@@ -148,7 +150,7 @@ class Builder:
             if len(key) > 64 or numel >> 62:
                 raise PickleError("malformed-pickle", "a storage has a key or a size that none can have")
             held = self.storages[key] = StorageValue(key, dtype, numel, location)
-        elif held.dtype != dtype or held.numel != numel:
+        elif held.dtype != dtype or held.numel != numel or held.location != location:
             self.problem("storage-conflict", f"storage {escape(key, 40)} is described in two ways", held)
         return held
 

@@ -13,6 +13,7 @@ from ckptd.checkpoint.values import Global, Opaque, OrderedDictValue, StorageVal
 from ckptd.text import escape
 
 _LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, StorageValue})
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 #: Inside a pickled module these are levels of its own making; a state dict has no such parts in its names.
 _MODULE_PARTS = frozenset({"_parameters", "_buffers", "_modules"})
 #: Longer names are cut: a name made of names, a million deep, must not eat the memory.
@@ -64,6 +65,8 @@ class _Walker:
                 if id(value) in seen:
                     continue
                 seen.add(id(value))
+                if kind in _CONTAINERS and not value:
+                    continue
                 open_levels.append(self._parts(name[:_MOST_CHARACTERS], value))
                 break
             else:
@@ -85,7 +88,7 @@ class _Walker:
             items = self._items(prefix, value)
             return items if value.state is None else chain(items, self._items(prefix, value.state))
         if kind is list or kind is tuple:
-            return ((f"{prefix}{index}", part) for index, part in enumerate(value))
+            return ((f"{prefix}{index}", part) for index, part in enumerate(value) if type(part) not in _LEAVES)
         if kind is set or kind is frozenset:
             return ((f"{prefix}?", part) for part in value if type(part) not in _LEAVES)
         if kind is Opaque:
@@ -98,6 +101,8 @@ class _Walker:
 
     def _items(self, prefix: str, value: Mapping[Any, Value]) -> Iterator[_Named]:
         for key, part in value.items():
+            if type(part) in _LEAVES and type(key) in _KEYS:
+                continue
             if type(key) is str:
                 yield prefix + (key if len(key) <= _MOST_CHARACTERS else key[:_MOST_CHARACTERS]), part
             else:

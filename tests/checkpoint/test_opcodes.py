@@ -294,6 +294,7 @@ _OPAQUE = NET + b")\x81"
 REFUSED = {
     # stack and marks
     "POP of nothing": (asm.POP + asm.NONE, "malformed-pickle"),
+    "POP of a mark": (asm.NONE + asm.MARK + asm.POP, "malformed-pickle"),
     "POP_MARK without a mark": (asm.POP_MARK + asm.NONE, "malformed-pickle"),
     "TUPLE without a mark": (b"t", "malformed-pickle"),
     "APPENDS without a mark": (b"]e", "malformed-pickle"),

@@ -97,7 +97,6 @@ def _headers() -> Iterator[Case]:
         "central offset of data.pkl": ("data/0", {"central": {"offset": 0}}),
         "central disk": ("data/0", {"central": {"disk": 3}}),
         "central comment": ("data/0", {"central": {"comment": b"hello"}}),
-        "central link": ("data/0", {"central": {"attributes": 0xA1FF0000}}),
         "compressed pickle": ("data.pkl", {"method": 8, "packed": packed}),
         "compressed method, stored bytes": ("data/0", {"method": 8}),
         "encrypted": ("data/0", {"flags": 1}),

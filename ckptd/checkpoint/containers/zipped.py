@@ -38,6 +38,8 @@ _FULL = 0xFFFFFFFF
 #: (made by, needed) of zip64 end records: what torch writes, and what Python's zipfile writes.
 _END64_VERSIONS = frozenset({(0x031E, 45), (45, 45), (0x032D, 45)})
 _STORED, _DEFLATED = 0, 8
+#: Lengths of a field of large sizes in a local header.
+_WIDTHS = (b"\x08\0", b"\x10\0", b"\x18\0")
 
 #: Members beside `data/…` that torch.save writes.  Source: torch/serialization.py, `_save`; inline_container.cc.
 _KNOWN = frozenset("data.pkl version byteorder .format_version .storage_alignment .data/serialization_id .data/version".split())
@@ -236,14 +238,10 @@ class _Reader:
         return _Entry(name, flags, method, crc, packed, size, offset, zip64, raw[at + 16 : at + 20]), last
 
     def _read_extra(self, name: bytes, extra: bytes, packed: int, size: int, offset: int) -> tuple[int, int, int, bool]:
-        fields = _extra_fields(extra)
-        if fields is None:
-            self._unused.append(f"extra field of {_shown(name)}")
-            return packed, size, offset, False
         zip64 = False
-        for kind, body in fields:
+        for kind, body in _extra_fields(extra) or ((0, b""),):
             if kind != 1 or zip64:
-                self._unused.append(f"extra field of {_shown(name)}")
+                self._problem("hidden-bytes", f"an extra field of {_shown(name)} is none that torch.save writes")
                 continue
             zip64 = True
             wanted = [size == _FULL, packed == _FULL, offset == _FULL]
@@ -345,18 +343,15 @@ class _Reader:
 
     def _check_local_extra(self, entry: _Entry, extra: bytes, begin: int) -> bool:
         """Take the padding that torch writes ("FB" and Z's) and the large sizes; True when there are such."""
-        if extra[:2] == b"FB" and extra[4:] == b"Z" * (len(extra) - 4) and extra[2] | extra[3] << 8 == len(extra) - 4:
-            if begin % 64 or len(extra) >= 68:
-                self._unused.append(f"padding before {_shown(entry.name)}")
-            return False
-        if not extra:
-            return False
-        wide = False
-        for kind, body in _extra_fields(extra) or ((0, b""),):
-            if kind == 1 and len(body) in {8, 16, 24}:
-                wide = True
-            elif kind != 0x4246 or body != b"Z" * len(body):
-                self._unused.append(f"padding before {_shown(entry.name)}")
+        wide = extra[:2] == b"\1\0" and extra[2:4] in _WIDTHS
+        padding = extra[4 + extra[2] :] if wide else extra
+        if not padding:
+            return wide
+        bits = _different_bits(_padding(len(padding)), padding)
+        if bits > 1:
+            self._problem("hidden-bytes", f"the padding before {_shown(entry.name)} is none that torch.save writes")
+        elif bits or begin % 64 or len(padding) >= 68:
+            self._unused.append(f"padding before {_shown(entry.name)}")
         return wide
 
     def _check_descriptor(self, entry: _Entry, at: int, directory: int, *, wide: bool) -> int:
@@ -395,6 +390,11 @@ def _needed(method: int) -> int:
 
 def _is_program(name: bytes) -> bool:
     return name == b"constants.pkl" or name.startswith(b"code/")
+
+
+def _padding(length: int) -> bytes:
+    """Give the field that torch aligns a record with: "FB", its length, and Z's."""
+    return (b"FB" + max(length - 4, 0).to_bytes(2, "little")).ljust(length, b"Z")
 
 
 def _extra_fields(extra: bytes) -> list[tuple[int, bytes]] | None:
