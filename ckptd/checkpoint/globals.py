@@ -59,9 +59,16 @@ REBUILDERS = frozenset(
     "_rebuild_qtensor _rebuild_sparse_tensor _rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass".split()
 )
 
-#: What torch's own safe unpickler takes and ckptd does not rebuild: they are read as opaque values that need code.
+#: What torch's own safe unpickler takes and ckptd does not rebuild: nested tensors and those of other devices, whose parts are
+#: numpy arrays or more tensors; storages as values; tensor types, which old scripts kept as values.  They need code.
 TORCH_ONLY = frozenset(
     {
+        *[
+            f"torch{place}.{kind}Tensor"
+            for place in ("", ".cuda", ".sparse", ".cuda.sparse")
+            for kind in "BFloat16 Bool Byte Char Double Float Half Int Long Short".split()
+            if kind != "Bool" or not place.endswith("sparse")
+        ],
         "torch._utils._rebuild_nested_tensor",
         "torch._utils._rebuild_device_tensor_from_numpy",
         "torch._utils._rebuild_device_tensor_from_cpu_tensor",

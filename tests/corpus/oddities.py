@@ -39,7 +39,7 @@ def _cases() -> Iterator[Case]:
     sized = asm.state_dict(size=asm.call("torch", "Size", asm.sequence(asm.integer(-1))))
     yield raw("odd-size negative", zips.checkpoint(asm.program(sized)), _OK, "a torch.Size with -1, as hyperparameters have it")
     linked = zips.changed(zips.records(asm.program(asm.state_dict())), "data/0", central={"attributes": 0xA1FF0000})
-    yield raw("odd-attributes", zips.make_zip(linked), _OK, "attributes of a symbolic link, which no reader of checkpoints uses")
+    yield raw("odd-attributes", zips.make_zip(linked), _OK, "attributes of a symbolic link, which no reader uses")
     reused = asm.mapping({"w": asm.tensor() + asm.put(0), "same": asm.get(0)})
     yield raw("odd-shared", zips.checkpoint(asm.program(reused)), _OK, "one tensor under two names")
     keyed = asm.EMPTY_DICT + asm.sequence(asm.integer(1), asm.text("a")) + asm.tensor() + asm.SETITEM
