@@ -11,6 +11,7 @@ import os
 import sys
 
 from ckptd import wire
+from ckptd.checkpoint.budgets import BUDGETS
 from ckptd.checkpoint.inspection import inspect_fd
 from ckptd.model import Inspection, Json
 from ckptd.sandbox.command import worker_command
@@ -23,10 +24,17 @@ from ckptd.sandbox.serve import Progress, run
 _CODECS = ("ascii", "latin-1", "utf-8")
 
 
-def prepare() -> None:
-    """Import what an inspection imports late."""
-    import isal.isal_zlib  # noqa: F401
-    import numpy  # noqa: F401
+def prepare(size_bytes: int | None = None) -> None:
+    """Import what an inspection imports late.
+
+    Args:
+        size_bytes: of the one file there will be.  A small one is judged in plain Python (see `health`) sooner than numpy
+            is imported; None for whatever comes.
+    """
+    if size_bytes is None or size_bytes > BUDGETS.whole_bytes:
+        # One inspection is one thread and one digest; what BLAS would start beside them is somebody else's core.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        import numpy  # noqa: F401
 
     for name in _CODECS:
         codecs.lookup(name)
@@ -59,8 +67,8 @@ def inspect_confined(fd: int, path: str, limits: Limits) -> Inspection:
     Raises:
         WorkerError: no answer, or none that can be believed.
     """
-    prepare()
     size = os.fstat(fd).st_size
+    prepare(size)
     answer, layers = run_confined(_inspect, fd, path, limits=limits, keep_fds={fd}, size_bytes=size)
     return with_layers(read_answer(answer), layers)
 

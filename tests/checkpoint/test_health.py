@@ -36,11 +36,11 @@ def _seen(meter: Meter) -> tuple[object, ...]:
     return found.minimum, found.maximum, found.norm, found.nan, found.inf
 
 
-@given(st.sampled_from(_DTYPES), st.binary(max_size=600), st.booleans(), st.integers(1, 99))
-@example("float32", struct.pack("<3f", math.nan, math.inf, -math.inf), False, 5)
-@example("float32", struct.pack("<2f", 3e38, -3e38), False, 8)
-@example("float64", struct.pack("<2d", 1e200, 1e200), False, 3)
-@example("float64", struct.pack("<2d", 0.0, -0.0), True, 7)
+@given(dtype=st.sampled_from(_DTYPES), data=st.binary(max_size=600), swap=st.booleans(), step=st.integers(1, 99))
+@example(dtype="float32", data=struct.pack("<3f", math.nan, math.inf, -math.inf), swap=False, step=5)
+@example(dtype="float32", data=struct.pack("<2f", 3e38, -3e38), swap=False, step=8)
+@example(dtype="float64", data=struct.pack("<2d", 1e200, 1e200), swap=False, step=3)
+@example(dtype="float64", data=struct.pack("<2d", 0.0, -0.0), swap=True, step=7)
 def test_two_ways_one_answer(dtype, data, swap, step):
     """Whatever the bytes, the byte order and the pieces they come in, numpy and plain Python agree."""
     width = health._WIDTHS[dtype]
@@ -52,7 +52,7 @@ def test_two_ways_one_answer(dtype, data, swap, step):
         plainly.feed(memoryview(data)[at : at + step])
     a, b = _seen(by_numpy), _seen(plainly)
     assert (a[0], a[1], a[3], a[4]) == (b[0], b[1], b[3], b[4])
-    assert a[2] == pytest.approx(b[2], rel=1e-4)
+    assert a[2] == b[2] or a[2] == pytest.approx(b[2], rel=1e-4)
 
 
 @pytest.mark.parametrize("swap", [False, True])

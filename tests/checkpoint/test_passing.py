@@ -8,6 +8,7 @@ import random
 import resource
 import zlib
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,11 +34,7 @@ def test_digest_and_crcs(whole_bytes, tmp_path):
     random.seed(3)
     data = random.randbytes(50_000)
     cuts = sorted(random.sample(range(len(data)), 40))
-    runs = [
-        Run(str(n), Span(a, b - a, zlib.crc32(data[a:b])))
-        for n, (a, b) in enumerate(zip(cuts, cuts[1:], strict=False))
-        if n % 3
-    ]
+    runs = [Run(str(n), Span(a, b - a, zlib.crc32(data[a:b]))) for n, (a, b) in enumerate(pairwise(cuts)) if n % 3]
     runs.append(Run("empty", Span(cuts[5], 0, 0)))
     random.shuffle(runs)
     wrong = Run("wrong", Span(0, cuts[0], 1))

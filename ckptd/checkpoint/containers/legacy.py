@@ -159,6 +159,9 @@ def _find_storages(contents: Contents, source: Source, pickles: _Pickles) -> Non
         if end is None:
             return
         at = end
+    for key, storage in storages.items():
+        if key not in contents.spans and key not in contents.views:
+            contents.problem("storage-missing", f"storage {escape(key, 40)} is not in the file", storage)
     if at != source.size:
         contents.problem("trailing-bytes", f"{source.size - at:,} bytes follow the last storage")
 
