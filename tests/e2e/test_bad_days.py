@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -27,6 +28,14 @@ def tmpfs(place, size="4m"):
         subprocess.run(["umount", "-l", place], check=True)
 
 
+def fill(path):
+    """Write to a file until the file system is full."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    assert shutil.disk_usage(path).free == 0
+
+
 def save(path, seed=0, size=1000):
     import torch
 
@@ -43,10 +52,7 @@ def test_a_full_disk_costs_a_sidecar_for_a_while_and_nothing_else(tmp_path):
         save(tmp_path / "outside.pth")
         shutil.copy(tmp_path / "outside.pth", models / "tmp.hidden")
         (models / "tmp.hidden").rename(models / ".waiting")
-        with (models / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space"):
-            while True:
-                ballast.write(b"\0" * 4096)
-                ballast.flush()
+        fill(models / "ballast")
         (models / ".waiting").rename(models / "a.pth")
         daemon.wait_record("a.pth", status="ok")
         daemon.wait_event("sidecar.failed")
@@ -64,10 +70,7 @@ def test_a_full_disk_under_the_index_is_waited_out(tmp_path):
         with running(models, env={**QUICK, "CKPTD_STATE_DIR": str(state / "ckptd")}) as daemon:
             save(models / "first.pth")
             daemon.wait_record("first.pth", status="ok")
-            with (state / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space"):
-                while True:
-                    ballast.write(b"\0" * 4096)
-                    ballast.flush()
+            fill(state / "ballast")
             for number in range(60):
                 save(models / f"m{number}.pth", seed=number)
             daemon.wait_event("index.unavailable")
@@ -122,23 +125,13 @@ def test_a_file_nobody_may_read_is_reported(tmp_path):
     models = tmp_path / "trained_models"
     models.mkdir()
     save(models / "a.pth")
-    os.chown(models / "a.pth", 0, 0)
     (models / "a.pth").chmod(0o000)
-    os.chown(models, 65534, 65534)
-    script = (
-        "import os,sys;os.setgid(65534);os.setuid(65534);from ckptd.cli import main;sys.argv=['ckptd',*sys.argv[1:]];main()"
-    )
-    import sys
-
-    def scan():
-        command = [sys.executable, "-c", script, "--root", str(models), "scan", "--json"]
-        return subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60)
-
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    first = scan()
-    assert first.returncode in {0, 1}, first.stderr
+    # Without these two capabilities root is a user like any other.
+    unprivileged = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    scan = [*unprivileged, sys.executable, "-m", "ckptd", "--root", str(models), "scan", "--json"]
+    first = subprocess.run(scan, capture_output=True, text=True, timeout=60)
+    assert json.loads(first.stdout)["rejected"] == 1, first.stderr
     assert ckptd("--root", models, "ls")[0]["status"] == "unreadable"
     (models / "a.pth").chmod(0o644)
-    scan()
+    subprocess.run(scan, capture_output=True, timeout=60, check=True)
     assert ckptd("--root", models, "ls")[0]["status"] == "ok"

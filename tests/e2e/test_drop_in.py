@@ -165,7 +165,7 @@ def test_one_daemon_a_root(models):
 
 
 def test_bad_files_are_rows_and_the_daemon_goes_on(models):
-    """A FIFO, a directory, a link to elsewhere, an unsafe pickle and rubbish are reported; the good file beside them is indexed."""
+    """A FIFO, a directory, a link to elsewhere, an unsafe pickle and rubbish are reported; the good file is indexed."""
     models.mkdir()
     os.mkfifo(models / "pipe.pth")
     (models / "directory.pth").mkdir()

@@ -38,7 +38,7 @@ def write_series(directory: Path, count: int, stop: threading.Event, pause: floa
 def test_every_file_is_indexed_once_whenever_the_daemon_is_killed(tmp_path):
     """SIGKILL at random moments while files arrive: all indexed once, no sidecar torn, no worker and no temporary file left."""
     models = tmp_path / "trained_models"
-    chance = random.Random(20261124)  # noqa: S311 — a seed, so that a failure can be repeated
+    chance = random.Random(20261124)
     stop = threading.Event()
     with running(models, env={"CKPTD_WATCH__SETTLE_SECONDS": "0.05"}) as daemon:
         pause = KILLS * 0.9 / FILES

@@ -45,7 +45,7 @@ class Reader:
     def __init__(self):
         self.read = []
         self.errors = {}
-        self.meanwhile = lambda place: None
+        self.meanwhile = lambda _place: None
         self._answers = []
 
     def __contains__(self, place):

@@ -127,7 +127,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(models):
         save(models / "a.pth", seed=1)
 
         def save_over(place):
-            stages.reader.meanwhile = lambda place: None
+            stages.reader.meanwhile = lambda _place: None
             save(models / "a.pth", seed=2)
             stages.hint("a.pth")
 
