@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import NamedTuple
 
 from ckptd.checkpoint.budgets import BUDGETS, Budgets
@@ -128,6 +129,8 @@ class _Passed(NamedTuple):
 
 
 def _pass(source: Source, structure: Structure, budgets: Budgets, progress: Progress | None) -> _Passed:
+    if source.whole is None:
+        import_module("numpy")  # `health` takes it where it is there: for a large file that pays at once
     dtypes = _dtypes_of_storages(structure)
     swap = structure.byteorder not in ("", sys.byteorder)
     storages = [Run(key, span, make_meter(dtypes.get(key, ""), swap=swap)) for key, span in structure.storages.items()]

@@ -160,6 +160,14 @@ def test_inspecting_imports_little(tmp_path):
     assert done.stdout == "ok set()\n"
 
 
+def test_a_large_file_is_judged_by_numpy(tmp_path):
+    """Plain Python would take minutes for what numpy does in a moment."""
+    path = _save({"w": torch.ones(3_000_000)}, tmp_path / "x.pth")
+    code = f"import sys, ckptd; ckptd.inspect({str(path)!r}); print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_no_thread_is_left(tmp_path):
     """A large file is hashed by a thread that ends with the inspection."""
     before = threading.active_count()
