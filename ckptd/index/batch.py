@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, delete, exists, select, tuple_, update
 
 from ckptd.index.payload import payload_of
-from ckptd.index.tables import audit, contents, metrics, outputs, places, roots
+from ckptd.index.rows import content_row, hyperparameter_rows, metric_rows, place_row
+from ckptd.index.statements import Row, insert_rows, put_rows
+from ckptd.index.tables import audit, contents, hyperparameters, metrics, outputs, places, roots
 from ckptd.model import Identity, Inspection, PlaceState, Status
 
-Row = dict[str, Any]
-
 _READY = frozenset((Status.OK, Status.NEEDS_CODE))
+_encode = json.JSONEncoder().encode
+#: Rows in one statement; SQLite takes at most 32,766 variables.
+_CHUNK = 200
 
 
 class Batch:
@@ -35,35 +35,45 @@ class Batch:
         self._run = run
         self._first_seen = first_seen
         self._contents: dict[str, Row] = {}
-        self._metrics: dict[str, list[Row]] = {}
+        self._metrics: list[Row] = []
+        self._hyperparameters: list[Row] = []
         self._places: dict[tuple[bytes, bytes], Row] = {}
         self._outputs: dict[tuple[bytes, bytes], Row] = {}
         self._audit: list[Row] = []
+        self._left: set[str] = set()
 
     def record_ready(self, root: str, path: str, identity: Identity, inspection: Inspection, *, now: float) -> None:
         """Write down what one read of a file said; good or bad, it is a row."""
-        key = inspection.sha256 or _key_of(self._host, root, path)
+        payload = payload_of(inspection)
         state = PlaceState.READY if inspection.status in _READY else PlaceState.REJECTED
-        self._contents[key] = _content_row(key, inspection, now)
-        values = inspection.metadata.metrics.items()
-        self._metrics[key] = [{"content": key, "name": name[:200], "value": float(value)} for name, value in values]
-        self._place(root, path, state, key, identity, now)
+        if payload.key not in self._contents:
+            self._contents[payload.key] = content_row(payload, inspection, now)
+            self._metrics += metric_rows(payload.key, inspection.metadata.metrics)
+            self._hyperparameters += hyperparameter_rows(payload.key, inspection.metadata.hyperparameters)
+        row = place_row(self._host, root, path, identity)
+        first_seen = self._first_seen.get((root, path), now)
+        row |= {"state": state.value, "content": payload.key, "sha256": inspection.sha256}
+        row |= {"first_seen_at": first_seen, "state_since": now}
+        self._places[row["root"], row["path"]] = row
         self.audit("checkpoint." + state.value, root, path, inspection.sha256, now=now, why={"status": inspection.status.value})
 
     def record_missing(self, root: str, path: str, *, now: float) -> None:
         """Write down that a file is gone; all that is known of it stays."""
         self.flush()
-        where = (places.c.host == self._host, places.c.root == os.fsencode(root), places.c.path == os.fsencode(path))
-        self._connection.execute(update(places).where(*where).values(state=PlaceState.MISSING.value, state_since=now))
+        gone = {"state": PlaceState.MISSING.value, "state_since": now}
+        self._connection.execute(update(places).where(*self._at(root, path)).values(**gone))
         self.audit("checkpoint.missing", root, path, None, now=now, why={})
 
     def record_moved(self, root: str, source: str, target: str, identity: Identity, *, now: float) -> None:
         """Write down that a known file lies elsewhere in its root now; its number and its first-seen time go with it."""
         self.flush()
-        host, where = places.c.host == self._host, places.c.root == os.fsencode(root)
-        self._connection.execute(delete(places).where(host, where, places.c.path == os.fsencode(target)))
-        values = {"path": os.fsencode(target), "state_since": now, "ctime_ns": identity.ctime_ns}
-        self._connection.execute(update(places).where(host, where, places.c.path == os.fsencode(source)).values(**values))
+        if self._connection.scalar(select(places.c.id).where(*self._at(root, source))) is None:
+            return
+        over = self._connection.scalar(delete(places).where(*self._at(root, target)).returning(places.c.content))
+        if over is not None:
+            self._left.add(over)
+        row = place_row(self._host, root, target, identity)
+        self._connection.execute(update(places).where(*self._at(root, source)).values(**row, state_since=now))
         self.audit("checkpoint.moved", root, target, None, now=now, why={"from": source})
 
     def record_output(self, root: str, path: str, sha256: str, what: str, *, now: float) -> None:
@@ -75,8 +85,7 @@ class Batch:
 
     def save_root(self, root: str, root_id: str | None) -> None:
         """Remember the id of a root."""
-        row = {"host": self._host, "root": os.fsencode(root), "root_id": root_id}
-        self._upsert(roots, [row], ("host", "root"))
+        put_rows(self._connection, roots, [{"host": self._host, "root": os.fsencode(root), "root_id": root_id}])
 
     def audit(self, what: str, root: str | None, path: str | None, sha256: str | None, *, now: float, why: Row) -> None:
         """Add a line to the audit."""
@@ -89,83 +98,49 @@ class Batch:
                 "sha256": sha256,
                 "job": "ingest",
                 "run": self._run,
-                "why": json.dumps(why),
+                "why": _encode(why),
             }
         )
 
     def flush(self) -> None:
         """Write what was collected, in the order in which rows refer to each other."""
-        if self._contents:
-            self._upsert(contents, list(self._contents.values()), ("key",))
-            keys = [{"key": key} for key in self._contents]
-            self._connection.exec_driver_sql(*_delete_metrics(self._connection, keys))
-            rows = [row for values in self._metrics.values() for row in values]
-            if rows:
-                self._connection.execute(insert(metrics), rows)
-            self._contents, self._metrics = {}, {}
+        insert_rows(self._connection, contents, list(self._contents.values()))
+        insert_rows(self._connection, metrics, self._metrics)
+        insert_rows(self._connection, hyperparameters, self._hyperparameters)
+        self._contents, self._metrics, self._hyperparameters = {}, [], []
         if self._places:
-            self._upsert(places, list(self._places.values()), ("host", "root", "path"), keep=("first_seen_at",))
+            self._note_replaced()
+            put_rows(self._connection, places, list(self._places.values()))
             self._places = {}
-        if self._outputs:
-            self._upsert(outputs, list(self._outputs.values()), ("host", "root", "path"))
-            self._outputs = {}
-        if self._audit:
-            self._connection.execute(insert(audit), self._audit)
-            self._audit = []
+        if self._left:
+            self._clear_left()
+        put_rows(self._connection, outputs, list(self._outputs.values()))
+        insert_rows(self._connection, audit, self._audit)
+        self._outputs, self._audit = {}, []
 
-    def _place(self, root: str, path: str, state: PlaceState, key: str, identity: Identity, now: float) -> None:
-        place = (os.fsencode(root), os.fsencode(path))
-        self._places[place] = {
-            "host": self._host,
-            "root": place[0],
-            "path": place[1],
-            "state": state.value,
-            "content": key,
-            "dev": identity.dev,
-            "ino": identity.ino,
-            "size": identity.size_bytes,
-            "mtime_ns": identity.mtime_ns,
-            "ctime_ns": identity.ctime_ns,
-            "first_seen_at": self._first_seen.get((root, path), now),
-            "state_since": now,
-        }
+    def _note_replaced(self) -> None:
+        """Find what lay at these places before: other bytes are a line of the audit, another description is left over."""
+        c = places.c
+        query = select(c.root, c.path, c.content, c.sha256).where(c.host == self._host)
+        keys = list(self._places)
+        for start in range(0, len(keys), _CHUNK):
+            for root, path, content, sha256 in self._connection.execute(
+                query.where(tuple_(c.root, c.path).in_(keys[start : start + _CHUNK]))
+            ):
+                row = self._places[root, path]
+                if content is not None and content != row["content"]:
+                    self._left.add(content)
+                if sha256 is not None and sha256 != row["sha256"]:
+                    names = os.fsdecode(root), os.fsdecode(path)
+                    self.audit("checkpoint.replaced", *names, row["sha256"], now=row["state_since"], why={"before": sha256})
 
-    def _upsert(self, table: Table, rows: list[Row], key: tuple[str, ...], keep: tuple[str, ...] = ()) -> None:
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table)
-        changed = {name: statement.excluded[name] for name in rows[0] if name not in (*key, *keep)}
-        self._connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed), rows)
+    def _clear_left(self) -> None:
+        """Drop descriptions that no place refers to any more; a file saved each minute would leave one each minute."""
+        keys = sorted(self._left)
+        for start in range(0, len(keys), _CHUNK):
+            unused = ~exists().where(places.c.content == contents.c.key)
+            self._connection.execute(delete(contents).where(contents.c.key.in_(keys[start : start + _CHUNK]), unused))
+        self._left = set()
 
-
-def _delete_metrics(connection: Connection, keys: list[Row]) -> tuple[str, Any]:
-    mark = "%s" if connection.dialect.name == "postgresql" else "?"
-    return f"DELETE FROM metrics WHERE content = {mark}", [(row["key"],) for row in keys]  # noqa: S608 — a mark, no value
-
-
-def _key_of(host: str, root: str, path: str) -> str:
-    """Name the content of a file that has no digest."""
-    return "file:" + hashlib.sha256(b"\0".join((host.encode(), os.fsencode(root), os.fsencode(path)))).hexdigest()
-
-
-def _content_row(key: str, inspection: Inspection, now: float) -> Row:
-    metadata = inspection.metadata
-    return {
-        "key": key,
-        "sha256": inspection.sha256,
-        "status": inspection.status.value,
-        "container": inspection.container.value,
-        "kind": None if inspection.kind is None else inspection.kind.value,
-        "size": inspection.size_bytes,
-        "inspector_version": inspection.inspector_version,
-        "model_name": metadata.model_name,
-        "dataset": metadata.dataset,
-        "architecture": metadata.architecture,
-        "epoch": metadata.epoch,
-        "step": metadata.step,
-        "date": None if metadata.date is None else metadata.date[:64],
-        "quantization": metadata.quantization,
-        "stage": metadata.stage,
-        "parameters": inspection.tensors.parameters,
-        "payload": payload_of(inspection),
-        "inspected_at": now,
-    }
+    def _at(self, root: str, path: str) -> tuple[ColumnElement[bool], ...]:
+        return places.c.host == self._host, places.c.root == os.fsencode(root), places.c.path == os.fsencode(path)

@@ -10,64 +10,29 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, select, tuple_
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, create_engine, event, func, select, tuple_
 
-from ckptd.errors import CkptdError, IndexUnavailableError
+from ckptd.errors import CkptdError, WorkerError
 from ckptd.index import queries
 from ckptd.index.batch import Batch
+from ckptd.index.known import KnownPlace, Recalled, load_root_places, load_some_places
 from ckptd.index.migrate import upgrade
 from ckptd.index.payload import inspection_of
-from ckptd.index.tables import contents, outputs, places, roots
-from ckptd.model import Identity, Inspection, PlaceState, RawIdentity, Record
+from ckptd.index.tables import bounded, contents, outputs, places, roots, signed
+from ckptd.index.trouble import IndexBrokenError, broken, translated
+from ckptd.model import Identity, PlaceState, Record, Status
+
+__all__ = ["Batch", "IndexBrokenError", "KnownPlace", "Recalled", "Store"]
 
 #: How long a writer waits for another one, milliseconds.
 _BUSY_MS = 5_000
 #: Identities in one statement; SQLite takes at most 32,766 variables.
 _CHUNK = 200
-
-
-class IndexBrokenError(CkptdError):
-    """The file is no index, or was damaged."""
-
-
-class KnownPlace(NamedTuple):
-    """A place as the index has it; as lean as a hundred thousand of them must be."""
-
-    id: int
-    identity: RawIdentity
-    state: str
-    sha256: str | None
-
-    @property
-    def is_missing(self) -> bool:
-        """Say whether the file was gone when it was last looked for."""
-        return self.state == PlaceState.MISSING
-
-    @property
-    def is_settled(self) -> bool:
-        """Say whether nothing more is to be done for this file as it was."""
-        return self.state in (PlaceState.READY, PlaceState.REJECTED, PlaceState.MISSING)
-
-
-class Recalled(NamedTuple):
-    """A content that the index knows for a file.
-
-    Attributes:
-        inspection: as it was recorded.
-        root, path: where it was.
-        is_exact: False when only the ctime differs: moved, linked or chmod-ed, or written to by somebody who set the clock.
-    """
-
-    inspection: Inspection
-    root: str
-    path: str
-    is_exact: bool
 
 
 class Store:
@@ -102,7 +67,7 @@ class Store:
         engine = create_engine(text if file is None else f"sqlite:///{file}")
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
-        with _translated(file):
+        with translated(file):
             upgrade(engine, file)
             if file is not None:
                 file.chmod(0o600)
@@ -127,7 +92,7 @@ class Store:
         Raises:
             IndexUnavailableError: the disk is full, the file is locked: worth another try.
         """
-        with _translated(self.file), self.engine.begin() as connection:
+        with translated(self.file), self.engine.begin() as connection:
             batch = Batch(connection, self.host, self.run, self._first_seen)
             yield batch
             batch.flush()
@@ -145,79 +110,82 @@ class Store:
 
     def load_root(self, root: str) -> tuple[str | None, int]:
         """Give the id of a root and how many files are known in it and not missing."""
-        ours = (places.c.host == self.host) & (places.c.root == os.fsencode(root))
         with self._reading() as connection:
             query = select(roots.c.root_id).where(roots.c.host == self.host, roots.c.root == os.fsencode(root))
             root_id = connection.scalar(query)
-            files = connection.scalar(select(func.count()).where(ours, places.c.state != PlaceState.MISSING.value))
+            files = connection.scalar(select(func.count()).where(*self._in(root), places.c.state != PlaceState.MISSING.value))
         return root_id, int(files or 0)
 
     def load_places(self, root: str, below: str = "") -> dict[str, KnownPlace]:
         """Give every known place of a root, or of a directory in it: relative path → place."""
-        where = [places.c.host == self.host, places.c.root == os.fsencode(root)]
-        if below:
-            where += [places.c.path >= os.fsencode(below + "/"), places.c.path < os.fsencode(below + "0")]
-        c = places.c
-        query = select(c.path, c.id, c.state, c.content, c.dev, c.ino, c.size, c.mtime_ns, c.ctime_ns).where(*where)
-        decode = os.fsdecode
         with self._reading() as connection:
-            rows = connection.execute(query).fetchall()
-        return {
-            decode(path): KnownPlace(number, (dev, ino, size, mtime, ctime), state, content)
-            for path, number, state, content, dev, ino, size, mtime, ctime in rows
-        }
+            if not below:
+                return load_root_places(connection, self.host, os.fsencode(root))
+            c, (first, behind) = places.c, (os.fsencode(below + "/"), os.fsencode(below + "0"))
+            return load_some_places(connection, (*self._in(root), c.path >= first, c.path < behind))
 
     def find_place(self, root: str, path: str) -> KnownPlace | None:
         """Give one known place."""
-        c = places.c
-        query = select(c.id, c.state, c.content, c.dev, c.ino, c.size, c.mtime_ns, c.ctime_ns)
         with self._reading() as connection:
-            row = connection.execute(query.where(*self._at(root, path))).first()
-        return None if row is None else KnownPlace(row[0], tuple(row[3:8]), row[1], row[2])
+            return load_some_places(connection, self._at(root, path)).get(path)
+
+    def find_with_status(self, root: str, statuses: Collection[Status]) -> list[str]:
+        """Give the places that are not missing and whose content has one of these statuses."""
+        c = places.c
+        query = select(c.path).join(contents, contents.c.key == c.content)
+        query = query.where(*self._in(root), c.state != PlaceState.MISSING.value)
+        with self._reading() as connection:
+            found = connection.scalars(
+                query.where(contents.c.status.in_([status.value for status in statuses])).order_by(c.path)
+            )
+            return [os.fsdecode(path) for path in found]
 
     def find_places_by_stem(self, root: str, sidecar: str) -> list[str]:
         """Give the known places whose sidecar may bear this name."""
         directory, _, name = sidecar.rpartition("/")
         stem = name.removesuffix("_metadata.json").removesuffix(".ckptd.json")
-        prefix = os.fsencode(f"{directory}/{stem}" if directory else stem)
+        path = os.fsencode(f"{directory}/{stem}" if directory else stem)
         c = places.c
-        query = select(c.path).where(
-            c.host == self.host, c.root == os.fsencode(root), c.path >= prefix, c.path < prefix + b"\xff", c.state != "missing"
-        )
+        named = (c.path == path) | ((c.path > path + b".") & (c.path < path + b"/"))  # "/" is what comes after "."
+        query = select(c.path).where(*self._in(root), named, c.state != PlaceState.MISSING.value)
         with self._reading() as connection:
-            found = [os.fsdecode(path) for path in connection.scalars(query.limit(100))]
-        return [path for path in found if path == f"{directory}/{stem}".lstrip("/") or path[len(os.fsdecode(prefix)) :].startswith(".")]
+            return [
+                os.fsdecode(found) for found in connection.scalars(query.order_by(c.path)) if b"/" not in found[len(path) :]
+            ]
 
-    def find_contents(self, identities: Sequence[Identity]) -> dict[Identity, list[Recalled]]:
-        """Give what is known of files by their identity, so that nothing is read twice."""
+    def find_contents(
+        self, identities: Sequence[Identity], *, unnumbered: Collection[str] = ()
+    ) -> dict[Identity, list[Recalled]]:
+        """Give what is known of files by their identity, so that nothing is read twice.
+
+        Args:
+            identities: of files that are there now.
+            unnumbered: roots on network file systems, whose device numbers change from mount to mount: what is known there
+                is found by the rest of the identity, and the caller sees by `root` that it means the file's own.
+        """
+        wanted: dict[tuple[int, int, int], list[Identity]] = {}
+        for identity in identities:
+            wanted.setdefault((signed(identity.ino), identity.size_bytes, bounded(identity.mtime_ns)), []).append(identity)
         found: dict[Identity, list[Recalled]] = {}
-        wanted = {(i.ino, i.size_bytes, i.mtime_ns): i for i in identities}
-        c = places.c
-        query = (
-            select(c.root, c.path, c.dev, c.ino, c.size, c.mtime_ns, c.ctime_ns, contents.c.payload)
-            .join(contents, contents.c.key == c.content)
-            .where(contents.c.sha256.is_not(None), c.host == self.host)
-            .where(tuple_(c.ino, c.size, c.mtime_ns).in_(bindparam("files", expanding=True)))
-        )
         keys = list(wanted)
         with self._reading() as connection:
             for start in range(0, len(keys), _CHUNK):
-                for row in connection.execute(query, {"files": keys[start : start + _CHUNK]}):
-                    identity = wanted[row.ino, row.size, row.mtime_ns]
-                    if row.dev == identity.dev:
-                        is_exact = row.ctime_ns == identity.ctime_ns
-                        recalled = Recalled(inspection_of(row.payload), os.fsdecode(row.root), os.fsdecode(row.path), is_exact)
-                        found.setdefault(identity, []).append(recalled)
-        return found
+                for row in connection.execute(_CONTENTS, {"host": self.host, "files": keys[start : start + _CHUNK]}):
+                    for identity in wanted[row.ino, row.size, row.mtime_ns]:
+                        if signed(identity.dev) == row.dev or os.fsdecode(row.root) in unnumbered:
+                            _recall(found.setdefault(identity, []), row, identity)
+        return {identity: recalled for identity, recalled in found.items() if recalled}
 
     def find_record(self, root: str, path: str) -> Record | None:
         """Give the record of one place."""
         with self._reading() as connection:
-            found = queries.select_records(connection, self.host, places.c.path == os.fsencode(path), root=os.fsencode(root))
+            found = queries.select_records(connection, self.host, places.c.path == os.fsencode(path), os.fsencode(root))
         return found[0] if found else None
 
     def records(self, wanted: queries.Filter | None, *, sort: str, reverse: bool, limit: int | None) -> list[Record]:
         """Give the records that match, sorted; what has no value to sort by comes last.
+
+        They are without the tensors one by one and without layers: a listing of many would be too much for any memory.
 
         Raises:
             UsageError: nothing is sorted by that.
@@ -252,13 +220,37 @@ class Store:
             return str(error)
         return None if found == "ok" else found
 
-    def _at(self, root: str, path: str) -> tuple[Any, ...]:
-        return places.c.host == self.host, places.c.root == os.fsencode(root), places.c.path == os.fsencode(path)
+    def _in(self, root: str) -> tuple[ColumnElement[bool], ...]:
+        return places.c.host == self.host, places.c.root == os.fsencode(root)
+
+    def _at(self, root: str, path: str) -> tuple[ColumnElement[bool], ...]:
+        return (*self._in(root), places.c.path == os.fsencode(path))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with _translated(self.file), self.engine.connect() as connection:
-            yield connection
+        with translated(self.file), self.engine.connect() as connection:
+            try:
+                yield connection
+            except (TypeError, ValueError) as error:  # a column holds what was never put there
+                raise broken(self.file, str(error)) from error
+
+
+_p = places.c
+_CONTENTS = (
+    select(_p.root, _p.path, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns, contents.c.payload, contents.c.details)
+    .join(contents, contents.c.key == _p.content)
+    .where(contents.c.sha256.is_not(None), _p.host == bindparam("host"))
+    .where(tuple_(_p.ino, _p.size, _p.mtime_ns).in_(bindparam("files", expanding=True)))
+)
+
+
+def _recall(found: list[Recalled], row: Any, identity: Identity) -> None:
+    path = os.fsdecode(row.path)
+    try:
+        inspection = inspection_of(row.payload, row.details, path, identity)
+    except WorkerError:  # somebody wrote to the index by hand: the file is read again, and the row made anew
+        return
+    found.append(Recalled(inspection, os.fsdecode(row.root), path, is_exact=row.ctime_ns == bounded(identity.ctime_ns)))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -266,22 +258,3 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-#: What SQLite says about a file that is none of its own, or no longer whole.
-_BROKEN = ("file is not a database", "malformed", "file is encrypted", "no such table", "no such column")
-
-
-@contextmanager
-def _translated(file: Path | None) -> Iterator[None]:
-    """Turn what the database raises into one clear sentence."""
-    try:
-        yield
-    except DBAPIError as error:
-        why = str(error.orig)
-        if any(word in why for word in _BROKEN):
-            cure = "`ckptd reindex` builds it anew from the files and the journal"
-            raise IndexBrokenError("use the index", path=file, why=why, cure=cure) from error
-        raise IndexUnavailableError("use the index", path=file, why=why, cure="make room, or see who holds it") from error
-    except SQLAlchemyError as error:
-        raise IndexUnavailableError("use the index", path=file, why=str(error)) from error

@@ -23,11 +23,13 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-#: What is known of one content.  `key` is its SHA-256; a file that could not be read to its end has "place:<id>" instead.
+#: What is known of one content, described in one way.  The bytes are `sha256`; but a name and a person's metadata file say
+#: something too, so that two copies of one file under two names may have two rows.  `key` is the digest of the row's own
+#: JSON: a row never changes, and goes when no place refers to it any more.
 contents = Table(
     "contents",
     metadata,
-    Column("key", String(80), primary_key=True),
+    Column("key", String(32), primary_key=True),
     Column("sha256", String(64)),
     Column("status", String(32), nullable=False),
     Column("container", String(32), nullable=False),
@@ -43,8 +45,12 @@ contents = Table(
     Column("quantization", Text),
     Column("stage", Text),
     Column("parameters", BigInteger, nullable=False),
-    Column("payload", Text, nullable=False),
+    # Every dtype between two spaces, " float16 float32 ", so that one is found by its name.
+    Column("dtypes", Text),
     Column("inspected_at", Float, nullable=False),
+    # See `payload`.  The long part is the last column, so that a listing never reads its pages.
+    Column("payload", Text, nullable=False),
+    Column("details", Text, nullable=False),
 )
 
 metrics = Table(
@@ -53,6 +59,16 @@ metrics = Table(
     Column("content", ForeignKey("contents.key", ondelete="CASCADE"), primary_key=True),
     Column("name", String(200), primary_key=True),
     Column("value", Float, nullable=False),
+)
+
+#: What can be asked for as `hp.NAME`: plain values only; a nested one under its dotted name.
+hyperparameters = Table(
+    "hyperparameters",
+    metadata,
+    Column("content", ForeignKey("contents.key", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("number", Float),
+    Column("text", Text, nullable=False),
 )
 
 #: One row for each (host, root, path); dev … ctime_ns are the file's identity as it was last seen.
@@ -64,8 +80,9 @@ places = Table(
     Column("root", LargeBinary, nullable=False),
     Column("path", LargeBinary, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("content", String(80), index=True),
-    # Device and inode numbers are unsigned 64 bits, columns are signed: they are stored as their two's complement.
+    Column("content", ForeignKey("contents.key"), index=True),
+    Column("sha256", String(64), index=True),
+    # Device and inode numbers are unsigned 64 bits, columns are signed: see `signed` and `unsigned`.
     Column("dev", BigInteger, nullable=False),
     Column("ino", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
@@ -73,6 +90,8 @@ places = Table(
     Column("ctime_ns", BigInteger, nullable=False),
     Column("first_seen_at", Float, nullable=False),
     Column("state_since", Float, nullable=False),
+    # The path as people read it: escaped, for questions and for order.
+    Column("shown", Text, nullable=False),
     UniqueConstraint("host", "root", "path"),
     Index("places_by_file", "ino", "size", "mtime_ns"),
 )
@@ -112,3 +131,18 @@ roots = Table(
     Column("root", LargeBinary, primary_key=True),
     Column("root_id", String(64)),
 )
+
+
+def signed(number: int) -> int:
+    """Give the two's complement of an unsigned 64-bit number, as a column holds it."""
+    return number if number < 1 << 63 else number - (1 << 64)
+
+
+def unsigned(number: int) -> int:
+    """Give the number back that `signed` put away."""
+    return number if number >= 0 else number + (1 << 64)
+
+
+def bounded(number: int) -> int:
+    """Keep a time within what a column holds: some file systems take years beyond 2262, and none was ever true."""
+    return min(max(number, -(1 << 63)), (1 << 63) - 1)

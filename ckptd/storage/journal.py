@@ -63,7 +63,7 @@ class Journal:
         """
         directory = _open_directory(self._state_dir)
         try:
-            with open(_open(directory, _READ), "rb") as file:  # noqa: PTH123 — a descriptor, not a path
+            with open(_open(directory, _READ), "rb") as file:
                 yield from _read_lines(file)
         except FileNotFoundError:
             return

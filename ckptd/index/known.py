@@ -1,0 +1,96 @@
+"""What the index knows of a file: where it lies, as which file, and what was read there; a hundred thousand of them, lean."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, LargeBinary, String, literal_column, select
+
+from ckptd.index.tables import places, unsigned
+from ckptd.model import Inspection, PlaceState, RawIdentity
+
+
+class KnownPlace(NamedTuple):
+    """A place as the index has it."""
+
+    id: int
+    identity: RawIdentity
+    state: str
+    sha256: str | None
+
+    @property
+    def is_missing(self) -> bool:
+        """Say whether the file was gone when it was last looked for."""
+        return self.state == PlaceState.MISSING
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether nothing more is to be done for this file as it was."""
+        return self.state in (PlaceState.READY, PlaceState.REJECTED, PlaceState.MISSING)
+
+
+class Recalled(NamedTuple):
+    """A content that the index knows for a file.
+
+    Attributes:
+        inspection: as it was recorded.
+        root, path: where it was.
+        is_exact: False when only the ctime differs: moved, linked or chmod-ed, or written to by somebody who set the clock.
+    """
+
+    inspection: Inspection
+    root: str
+    path: str
+    is_exact: bool
+
+
+_p = places.c
+_KNOWN = select(_p.path, _p.id, _p.state, _p.sha256, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
+#: A root is most of the table: to read it from end to end takes half the time of going by way of the index, which the plus
+#: forbids.  Source: "Disqualifying WHERE clause terms using unary +" in SQLite's notes on its query planner.
+_ALL = (literal_column("+places.host", String), literal_column("+places.root", LargeBinary))
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+
+def load_root_places(connection: Connection, host: str, root: bytes) -> dict[str, KnownPlace]:
+    """Give every known place of a root: relative path → place."""
+    host_column, root_column = _ALL if connection.dialect.name == "sqlite" else (_p.host, _p.root)
+    return _load(connection, (host_column == host, root_column == root))
+
+
+def load_some_places(connection: Connection, where: tuple[ColumnElement[bool], ...]) -> dict[str, KnownPlace]:
+    """Give the known places of one root that fit a condition: relative path → place."""
+    return _load(connection, where)
+
+
+def _load(connection: Connection, where: tuple[ColumnElement[bool], ...]) -> dict[str, KnownPlace]:
+    # Tuples as the driver gives them: a row of SQLAlchemy costs as much as all the rest.
+    with _uncollected():
+        rows: Any = connection.execute(_KNOWN.where(*where)).cursor
+        return _places_of(rows)
+
+
+def _places_of(rows: Iterable[Any]) -> dict[str, KnownPlace]:
+    encoding, errors, make = _ENCODING, _ERRORS, KnownPlace._make
+    known = {}
+    for path, number, state, sha256, dev, ino, size, mtime_ns, ctime_ns in rows:
+        if dev < 0 or ino < 0:
+            dev, ino = unsigned(dev), unsigned(ino)  # noqa: PLW2901 — the one row in a million
+        known[path.decode(encoding, errors)] = make((number, (dev, ino, size, mtime_ns, ctime_ns), state, sha256))
+    return known
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from looking again and again at tuples that all stay: it takes as long as reading them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
