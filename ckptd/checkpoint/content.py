@@ -248,7 +248,7 @@ def _name_in(value: Value) -> str | None:
             inner = next((text_of(mapping[key]) for key in ("name", "type", "_target_", "arch") if key in mapping), None)
             return inner.rpartition(".")[2] if inner is not None and len(inner) <= 100 else None
         return None
-    if len(text) > 100 or "\n" in text or "\\n" in text:
+    if len(text) > 100 or "\\x" in text:  # an escaped control character: no name in one line
         return None
     return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", "~", "./", "../")) else text
 
