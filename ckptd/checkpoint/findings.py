@@ -36,7 +36,9 @@ class Meaning(NamedTuple):
 FINDINGS: dict[str, Meaning] = {
     # Code that no model needs
     "dangerous-global": Meaning(_E, "danger", "The pickle names a function that runs commands, opens files or builds code."),
-    "dangerous-attribute": Meaning(_E, "danger", "The pickle reaches for a dangerous attribute by name, through getattr or the like."),
+    "dangerous-attribute": Meaning(
+        _E, "danger", "The pickle reaches for a dangerous attribute by name, through getattr or the like."
+    ),
     # A pickle that torch.save does not write
     "forbidden-opcode": Meaning(_E, "odd", "The pickle holds an opcode that torch.save never writes."),
     "code-opcode": Meaning(_E, "deceit", "The pickle holds an opcode that calls code and that torch.save never writes."),
@@ -63,7 +65,9 @@ FINDINGS: dict[str, Meaning] = {
     "member-missing": Meaning(_E, "damage", "A record that every checkpoint has is not in the zip."),
     "bad-record": Meaning(_E, "damage", "A small record of the zip (version, byteorder) does not say what it should."),
     "header-forged": Meaning(_E, "deceit", "Two headers of one zip member tell different stories."),
-    "duplicate-member": Meaning(_E, "deceit", "The zip holds two members of the same name, of which readers see different ones."),
+    "duplicate-member": Meaning(
+        _E, "deceit", "The zip holds two members of the same name, of which readers see different ones."
+    ),
     "several-folders": Meaning(_E, "deceit", "The zip holds more than the one folder that torch.save writes."),
     "hidden-bytes": Meaning(_E, "deceit", "The zip holds bytes that belong to no member."),
     "overlapping-members": Meaning(_E, "deceit", "Two members of the zip share bytes."),

@@ -153,37 +153,39 @@ _DANGEROUS_MODULES = frozenset(
     (
         # processes, files, the interpreter
         "os posix nt posixpath ntpath subprocess _posixsubprocess _winapi winreg msvcrt pty sys shutil tempfile fileinput "
-        "io.open io.FileIO io.open_code _io.open _io.FileIO _io.open_code _pyio codeop pdb bdb runpy importlib _imp imp pkgutil "
-        "zipimport zipapp sysconfig ensurepip venv _signal atexit faulthandler gc linecache sqlite3 _sqlite3 dbm shelve timeit "
-        "cProfile pstats tracemalloc doctest unittest lib2to3 idlelib tkinter pydoc _osx_support _aix_support _pyrepl mailcap "
-        "ctypes _ctypes cffi _cffi_backend mmap fcntl webbrowser antigravity getpass pipes popen2 logging.config "
-        "logging.FileHandler logging.handlers threading.Thread threading.Timer _thread.start_new_thread "
-        "signal.signal signal.raise_signal signal.pthread_kill signal.alarm signal.setitimer signal.set_wakeup_fd "
-        "code.interact code.InteractiveInterpreter code.InteractiveConsole code.compile_command cmd.Cmd trace.Trace profile.run "
-        "profile.runctx profile.Profile test.support invoke.run site.addsitedir site.execsitecustomize "
+        "io.open io.FileIO io.open_code _io.open _io.FileIO _io.open_code _pyio codeop pdb bdb runpy importlib _imp imp "
+        "pkgutil zipimport zipapp sysconfig ensurepip venv _signal atexit faulthandler gc linecache sqlite3 _sqlite3 dbm "
+        "shelve timeit cProfile pstats tracemalloc doctest unittest lib2to3 idlelib tkinter pydoc _osx_support "
+        "_aix_support _pyrepl mailcap ctypes _ctypes cffi _cffi_backend mmap fcntl webbrowser antigravity getpass pipes "
+        "popen2 logging.config logging.FileHandler logging.handlers threading.Thread threading.Timer "
+        "_thread.start_new_thread signal.signal signal.raise_signal signal.pthread_kill signal.alarm signal.setitimer "
+        "signal.set_wakeup_fd code.interact code.InteractiveInterpreter code.InteractiveConsole code.compile_command "
+        "cmd.Cmd trace.Trace profile.run profile.runctx profile.Profile test.support invoke.run site.addsitedir "
+        "site.execsitecustomize "
         # code as data
         "pickle _pickle pickletools marshal cloudpickle.loads dill.loads joblib.load jsonpickle.decode yaml xmlrpc "
         "types.FunctionType types.CodeType types.LambdaType types.ModuleType "
         # the network
-        "socket _socket ssl asyncio concurrent multiprocessing http urllib urllib3 requests httpx aiohttp ftplib telnetlib "
-        "smtplib smtpd poplib imaplib nntplib socketserver wsgiref paramiko fabric pexpect plumbum "
+        "socket _socket ssl asyncio concurrent multiprocessing http urllib urllib3 requests httpx aiohttp ftplib "
+        "telnetlib smtplib smtpd poplib imaplib nntplib socketserver wsgiref paramiko fabric pexpect plumbum "
         # installers
         "pip setuptools distutils pkg_resources _distutils_hack easy_install conda "
         # functions that call what they are given
-        "operator.attrgetter operator.methodcaller operator.call functools.reduce itertools.starmap "
-        "_operator.attrgetter _operator.methodcaller _operator.call _functools.reduce "
+        "operator.attrgetter operator.methodcaller operator.call functools.reduce itertools.starmap _operator.attrgetter "
+        "_operator.methodcaller _operator.call _functools.reduce "
         # numpy and friends
-        "numpy.f2py numpy.distutils numpy.testing numpy.ctypeslib numpy.load numpy.save numpy.savez numpy.fromfile numpy.memmap "
-        "numpy.loadtxt numpy.genfromtxt numpy.lib.npyio numpy.lib._npyio_impl numpy.lib.utils numpy.lib.format "
-        "numpy.lib.introspect pandas.read_pickle pandas.eval pandas.io pandas.core.computation scipy.io "
+        "numpy.f2py numpy.distutils numpy.testing numpy.ctypeslib numpy.load numpy.save numpy.savez numpy.fromfile "
+        "numpy.memmap numpy.loadtxt numpy.genfromtxt numpy.lib.npyio numpy.lib._npyio_impl numpy.lib.utils "
+        "numpy.lib.format numpy.lib.introspect pandas.read_pickle pandas.eval pandas.io pandas.core.computation scipy.io "
         # torch
-        "torch.hub torch.load torch.save torch.serialization torch.jit torch.package torch.onnx torch.testing torch.export "
-        "torch.multiprocessing torch.distributed.rpc torch.distributed.elastic torch.distributed.run torch.distributed.launch "
-        "torch.distributed.launcher torch._inductor torch._export torch._dynamo.guards torch._dynamo.debug_utils "
-        "torch._dynamo.repro torch.fx.experimental.symbolic_shapes torch.cuda._memory_viz torch.utils.cpp_extension "
-        "torch.utils.model_zoo torch.utils.bottleneck torch.utils.collect_env torch.utils.hipify torch.utils.tensorboard "
-        "torch.utils.file_baton torch.utils.show_pickle torch.utils.benchmark torch.utils._config_module "
-        "torch.utils.data.datapipes.utils torch._appdirs torchvision.datasets.utils transformers.utils.hub huggingface_hub"
+        "torch.hub torch.load torch.save torch.serialization torch.jit torch.package torch.onnx torch.testing "
+        "torch.export torch.multiprocessing torch.distributed.rpc torch.distributed.elastic torch.distributed.run "
+        "torch.distributed.launch torch.distributed.launcher torch._inductor torch._export torch._dynamo.guards "
+        "torch._dynamo.debug_utils torch._dynamo.repro torch.fx.experimental.symbolic_shapes torch.cuda._memory_viz "
+        "torch.utils.cpp_extension torch.utils.model_zoo torch.utils.bottleneck torch.utils.collect_env "
+        "torch.utils.hipify torch.utils.tensorboard torch.utils.file_baton torch.utils.show_pickle torch.utils.benchmark "
+        "torch.utils._config_module torch.utils.data.datapipes.utils torch._appdirs torchvision.datasets.utils "
+        "transformers.utils.hub huggingface_hub"
     ).split()
 )
 
@@ -191,13 +193,14 @@ _DANGEROUS_MODULES = frozenset(
 _DANGEROUS_NAMES = frozenset(
     (
         "system popen popen2 popen3 popen4 spawnl spawnle spawnlp spawnv spawnve spawnvp execl execle execlp execv execve "
-        "execvp execvpe posix_spawn posix_spawnp fork forkpty startfile getoutput getstatusoutput check_output check_call Popen "
-        "eval exec execfile __import__ import_module exec_module load_module run_module run_path runstring runsource runcode "
-        "runeval runctx breakpoint raw_input __builtins__ __globals__ __subclasses__ __code__ __mro__ __bases__ __base__ "
-        "__dict__ __getattribute__ __reduce__ __reduce_ex__ __loader__ __spec__ __closure__ func_globals f_globals gi_frame "
-        "cr_frame load_library CDLL dlopen FunctionType CodeType rmtree unlink removedirs rmdir chmod chown symlink urlopen "
-        "urlretrieve create_connection load_inline compile_file execWrapper _get_command_stdout _popen _os _sys "
-        "os sys posix nt subprocess builtins importlib runpy shutil socket ctypes marshal pickle pty pdb codeop"
+        "execvp execvpe posix_spawn posix_spawnp fork forkpty startfile getoutput getstatusoutput check_output check_call "
+        "Popen eval exec execfile __import__ import_module exec_module load_module run_module run_path runstring "
+        "runsource runcode runeval runctx breakpoint raw_input __builtins__ __globals__ __subclasses__ __code__ __mro__ "
+        "__bases__ __base__ __dict__ __getattribute__ __reduce__ __reduce_ex__ __loader__ __spec__ __closure__ "
+        "func_globals f_globals gi_frame cr_frame load_library CDLL dlopen FunctionType CodeType rmtree unlink removedirs "
+        "rmdir chmod chown symlink urlopen urlretrieve create_connection load_inline compile_file execWrapper "
+        "_get_command_stdout _popen _os _sys os sys posix nt subprocess builtins importlib runpy shutil socket ctypes "
+        "marshal pickle pty pdb codeop"
     ).split()
 )
 
@@ -208,7 +211,12 @@ _DANGEROUS_BUILTINS = frozenset(
 
 #: Exact exceptions to the modules above: they stand in harmless files.
 _HARMLESS = frozenset(
-    {("torch.jit", "ScriptModule"), ("multiprocessing", "TimeoutError"), ("http", "HTTPStatus"), ("logging.handlers", "Handler")}
+    {
+        ("torch.jit", "ScriptModule"),
+        ("multiprocessing", "TimeoutError"),
+        ("http", "HTTPStatus"),
+        ("logging.handlers", "Handler"),
+    }
 )
 
 

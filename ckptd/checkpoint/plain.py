@@ -83,7 +83,9 @@ def _dtype(value: Opaque, args: tuple[Value, ...]) -> bool:
     state = value.state
     if state is None:
         return True
-    return type(state) is tuple and len(state) in {8, 9} and state[1] in ("<", ">", "|", "=") and state[2:5] == (None, None, None)
+    return (
+        type(state) is tuple and len(state) in {8, 9} and state[1] in ("<", ">", "|", "=") and state[2:5] == (None, None, None)
+    )
 
 
 def _is_dtype(value: Value) -> bool:

@@ -94,7 +94,7 @@ class Builder:
         """Take small ints, names and opaque values (both hashed by identity) and a few short flat tuples as keys."""
         kind = type(key)
         if kind is int:
-            return key.bit_length() < 64
+            return bool(key.bit_length() < 64)
         if kind is Global or kind is Opaque:
             return True
         if kind is tuple and len(key) <= self.budgets.tuple_key_items:
@@ -342,7 +342,20 @@ def _sparse(builder: Builder, args: tuple[Value, ...]) -> Value:
     sizes = _size(shape)
     if len(sizes) > builder.budgets.rank or any(type(n) is not int or not 0 <= n < _TOO_LARGE for n in sizes):
         raise _BadTensorError("its size is not plain numbers from 0 up")
+    indices, values = parts[0], parts[-1]
+    if any(part.dtype not in {"int64", "int32"} or part.dtype != indices.dtype for part in parts[:-1]):
+        raise _BadTensorError("its indices are no integers")
+    if layout.name == "sparse_coo" and not _fits_coo(indices, values, sizes):
+        raise _BadTensorError("its indices, values and size do not fit together")
     return TensorValue(None, parts[-1].dtype, sizes, (), layout=layout.name, extra=extra)
+
+
+def _fits_coo(indices: TensorValue, values: TensorValue, sizes: tuple[int, ...]) -> bool:
+    """Compare indices (sparse_dims, stored) and values (stored, …) with the size of the whole."""
+    if indices.dtype != "int64" or len(indices.shape) != 2 or not values.shape:
+        return False
+    sparse = indices.shape[0]
+    return indices.shape[1] == values.shape[0] and sparse <= len(sizes) and values.shape[1:] == sizes[sparse:]
 
 
 def _meta(builder: Builder, args: tuple[Value, ...]) -> Value:

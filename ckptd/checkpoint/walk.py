@@ -164,7 +164,12 @@ class _Walker:
 _CONSTANTS = frozenset(ITEM_BYTES) | LAYOUTS | SCHEMES
 #: Their first argument is a dict of content (Counter), or a factory that is no content (defaultdict).
 _NAMED_BY_ARGUMENT = frozenset(
-    {"collections.Counter", "collections.defaultdict", "numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"}
+    {
+        "collections.Counter",
+        "collections.defaultdict",
+        "numpy._core.multiarray._reconstruct",
+        "numpy.core.multiarray._reconstruct",
+    }
 )
 _KEYS = frozenset({str, int, float, bool, type(None)})
 _OPAQUE = frozenset({Global, Opaque})
