@@ -273,7 +273,8 @@ class _Reader:
         if at >= 0 and at != directory:
             self._gap(at, directory)
         for entry in entries:  # in the directory's order: torch takes the last of two
-            name = entry.name.partition(b"/")[2]
+            folder, slash, name = entry.name.partition(b"/")
+            name = name if slash else folder
             placed = self._placed.get(entry.offset)
             if placed is not None:
                 key = name.decode("utf-8", "backslashreplace")
