@@ -123,7 +123,8 @@ class Stages:
         raise AssertionError("the stages do not come to rest")
 
     def reconcile(self, why="start", **options):
-        done = reconcile_root(self.root, self.store, self.ingest, why, started_at=time.time(), **options)
+        options = {"started_at": time.time(), **options}
+        done = reconcile_root(self.root, self.store, self.ingest, why, **options)
         self.settle()
         return done
 

@@ -1,0 +1,158 @@
+"""Sidecars over time: what a person did to them, what the disk refused, what a kill left."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from ckptd.jobs.describing import Described
+from ckptd.metadata.sidecar import Action, SidecarResult
+from ckptd.model import Finding, Severity
+from tests.jobs.stages import names, staged
+from tests.jobs.test_ingest import save
+
+
+@pytest.fixture
+def models(tmp_path):
+    return tmp_path / "models"
+
+
+def index(stages, *paths):
+    """Save checkpoints and let them be indexed."""
+    for number, path in enumerate(paths):
+        save(stages.path / path, seed=number)
+        stages.hint(path)
+    stages.settle()
+    stages.settle(5.0)
+
+
+def test_a_sidecar_that_somebody_removed_is_made_again(models):
+    """Its event is enough; no file is read for it."""
+    with staged(models) as stages:
+        index(stages, "a.pth")
+        before = (models / "a_metadata.json").read_bytes()
+        (models / "a_metadata.json").unlink()
+        stages.hint("a_metadata.json", closed=False)
+        stages.settle(1.0)
+        after = json.loads((models / "a_metadata.json").read_bytes())
+        assert after["ckptd"]["sha256"] == json.loads(before)["ckptd"]["sha256"]
+        assert stages.reader.read == ["a.pth"]
+
+
+@pytest.mark.parametrize("directory", ["", "run1/"])
+def test_a_sidecar_that_went_while_nobody_looked_is_made_again_at_the_next_start(models, directory):
+    """A scheduled look leaves it alone: it compares the checkpoints and lists no directory again."""
+    with staged(models) as stages:
+        index(stages, f"{directory}a.pth", f"{directory}b.pth")
+        (models / f"{directory}a_metadata.json").unlink()
+        stages.reconcile("schedule")
+        assert not (models / f"{directory}a_metadata.json").exists()
+        stages.reconcile("start")
+        assert (models / f"{directory}a_metadata.json").exists()
+        assert len(stages.reader.read) == 2
+
+
+def test_what_a_person_writes_is_in_the_index_a_moment_later_and_gone_when_taken_back(models):
+    """Edited values and own files count at once; to forget them the file itself is asked again."""
+    with staged(models) as stages:
+        index(stages, "net_acc81.pth")
+        sidecar = models / "net_acc81_metadata.json"
+        generated = sidecar.read_text()
+        document = json.loads(generated)
+        document["metrics"]["accuracy"] = 0.5
+        sidecar.write_text(json.dumps(document))
+        stages.hint("net_acc81_metadata.json")
+        stages.settle(1.0)
+        assert stages.record("net_acc81.pth").inspection.metadata.metrics == {"accuracy": 0.5}
+        sidecar.write_text(generated)
+        stages.hint("net_acc81_metadata.json")
+        stages.settle(1.0)
+        stages.settle(5.0)
+        assert stages.record("net_acc81.pth").inspection.metadata.metrics == {"accuracy": 0.81}
+
+
+class Refusing:
+    """Describing as it is, on a disk that says no until it is told otherwise."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.enabled = True
+        self.refuses = True
+        self.asked = []
+
+    def describe(self, root, path, inspection, *, now):
+        self.asked.append(path)
+        if self.refuses:
+            finding = Finding("sidecar-not-written", Severity.WARNING, "no space left on device")
+            return Described(inspection, SidecarResult(Action.FAILED, findings=(finding,)))
+        return self.inner.describe(root, path, inspection, now=now)
+
+
+def test_a_refused_sidecar_is_tried_three_times_more_and_at_each_reconcile(models):
+    """After 5, 60 and 600 seconds, then only when the root is looked at as a whole; the record is there meanwhile."""
+    with staged(models) as stages:
+        disk = Refusing(stages.describing)
+        stages.ingest.upkeep._describing = disk
+        index(stages, "a.pth")
+        assert stages.record("a.pth").inspection.status == "ok"
+        assert len(disk.asked) == 2  # at once, and after the five seconds that `index` lets pass
+        for wait in (60.0, 600.0):
+            stages.settle(wait - 1.0)
+            before = len(disk.asked)
+            stages.settle(1.0)
+            assert len(disk.asked) == before + 1
+        stages.settle(100_000.0)
+        assert len(disk.asked) == 4
+        disk.refuses = False
+        stages.reconcile("schedule")
+        assert (models / "a_metadata.json").exists()
+        assert stages.ingest.upkeep.next_due() is None
+        assert len(stages.reader.read) == 1
+
+
+def test_one_refusal_speaks_for_a_directory(models):
+    """A read-only share with many checkpoints is one warning, and one try at each reconcile; a second directory has its own."""
+    with staged(models) as stages:
+        disk = Refusing(stages.describing)
+        stages.ingest.upkeep._describing = disk
+        index(stages, *(f"run1/m{number}.pth" for number in range(5)), "run2/m.pth")
+        failed = [entry for entry in stages.log if entry["event"] == "sidecar.failed"]
+        assert [entry["path"] for entry in failed if entry["log_level"] == "warning"] == ["run1/m0.pth", "run2/m.pth"]
+        disk.asked.clear()
+        stages.reconcile("schedule")
+        assert sorted(path.rpartition("/")[0] for path in disk.asked) == ["run1", "run2"]
+        disk.refuses = False
+        stages.reconcile("schedule")
+        assert len(list(models.glob("run*/*_metadata.json"))) == 6
+
+
+def test_what_a_kill_left_is_swept_and_what_is_young_stays(models):
+    """Hidden files of ours go at the next look; one that another process may be writing just now does not."""
+    with staged(models) as stages:
+        index(stages, "run1/a.pth")
+        left = [models / ".ckptd-0123456789abcdef.tmp", models / "run1" / ".ckptd-00000000000000aa.tmp"]
+        theirs = models / "run1" / ".ckptd-notes.tmp"
+        for path in (*left, theirs):
+            path.write_text("half")
+        young = models / "run1" / ".ckptd-00000000000000bb.tmp"
+        time.sleep(0.02)
+        started_at = time.time()
+        time.sleep(0.02)
+        young.write_text("half")
+        stages.reconcile("schedule", started_at=started_at)
+        assert [path.exists() for path in (*left, theirs, young)] == [False, False, True, True]
+
+
+def test_without_sidecars_none_is_written_or_missed(models):
+    """`sidecar.enabled = false`: files are indexed, people's JSON is read, nothing is written."""
+    with staged(models, sidecars=False) as stages:
+        index(stages, "net_acc81.pth")
+        stages.reconcile("start")
+        assert list(models.glob("*.json")) == []
+        (models / "net_acc81_metadata.json").write_text('{"metrics": {"accuracy": 0.5}}')
+        stages.hint("net_acc81_metadata.json")
+        stages.settle(1.0)
+        assert stages.record("net_acc81.pth").inspection.metadata.metrics == {"accuracy": 0.5}
+        assert names(stages.log, "sidecar.written") == []
