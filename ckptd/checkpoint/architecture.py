@@ -19,9 +19,15 @@ MAX_TIED = 50
 _MOST = 2**63 - 1
 
 _SIZES = {
-    "float64": 8, "int64": 8, "complex64": 8, "uint64": 8, "complex128": 16, "float32": 4, "int32": 4, "uint32": 4, "qint32": 4, "complex32": 4,
-    "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2,
-}  # fmt: skip
+    dtype: size
+    for size, dtypes in {
+        8: "float64 int64 complex64 uint64",
+        16: "complex128",
+        4: "float32 int32 uint32 qint32 complex32",
+        2: "float16 bfloat16 int16 uint16",
+    }.items()
+    for dtype in dtypes.split()
+}
 _FLOATS = frozenset(("float64", "float32", "float16", "bfloat16"))
 _QUANTIZED = frozenset(("qint8", "quint8", "qint32", "quint4x2", "quint2x4"))
 _RNN_LEAF = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(?:_l([0-9]{1,4}))?(_reverse)?$")
@@ -170,7 +176,10 @@ def _by_weight(prefix: str, weight: TensorValue, group: Mapping[str, TensorValue
 
 
 def _recurrent(group: Mapping[str, TensorValue]) -> tuple[str, dict[str, Json]] | None:
-    """Tell LSTM, GRU and RNN by the rows of their weights: 4, 3 and 1 times the hidden size.  Source: torch/nn/modules/rnn.py."""
+    """Tell LSTM, GRU and RNN by the rows of their weights: 4, 3 and 1 times the hidden size.
+
+    Source: torch/nn/modules/rnn.py.
+    """
     layers, both, cell = 0, False, False
     for leaf in group:
         match = _RNN_LEAF.match(leaf)

@@ -12,22 +12,25 @@ from ckptd.model import Container, Kind
 Role = Literal["weights", "copy", "optimizer", "neither"]
 
 _OPTIMIZER = frozenset("""
-    opt opts optim optims scheduler schedulers lr_scheduler lr_schedulers sched lr_sched scaler grad_scaler amp amp_scaler scaler_state_dict
-    last_optimizer_state loss_scaler
+    opt opts optim optims scheduler schedulers lr_scheduler lr_schedulers sched lr_sched scaler grad_scaler amp
+    amp_scaler scaler_state_dict last_optimizer_state loss_scaler
 """.split())  # fmt: skip
 _COPY = frozenset("""
-    ema model_ema ema_model state_dict_ema ema_state_dict model_ema_state_dict params_ema ema_params ema_weights g_ema netg_ema swa swa_model
-    swa_state_dict average_model averaged_model best_model_state best_state_dict best_model best_model_state_dict
+    ema model_ema ema_model state_dict_ema ema_state_dict model_ema_state_dict params_ema ema_params ema_weights g_ema
+    netg_ema swa swa_model swa_state_dict average_model averaged_model best_model_state best_state_dict best_model
+    best_model_state_dict
 """.split())  # fmt: skip
 _NEITHER = frozenset("""
-    rng rng_state rng_states cuda_rng_state torch_rng_state callbacks loops metrics loss losses history args config cfg meta extra_state hparams
-    hyper_parameters hyperparams hyperparameters replay_buffer memory buffer epoch step global_step train_losses val_losses criterion
-    random_state best_loss best_acc best_score iteration results logs dataset data inputs targets predictions
+    rng rng_state rng_states cuda_rng_state torch_rng_state callbacks loops metrics loss losses history args config cfg
+    meta extra_state hparams hyper_parameters hyperparams hyperparameters replay_buffer memory buffer epoch step
+    global_step train_losses val_losses criterion random_state best_loss best_acc best_score iteration results logs
+    dataset data inputs targets predictions
 """.split())  # fmt: skip
 #: Keys that hold weights; a mapping with one of them is a checkpoint and no bare state dict.
 _WEIGHTS = frozenset("""
-    state_dict model_state_dict model model_state params net network module generator discriminator netg netd encoder decoder actor critic
-    policy weights net_state_dict model_dict state_dicts models g d backbone teacher student head classifier
+    state_dict model_state_dict model model_state params net network module generator discriminator netg netd encoder
+    decoder actor critic policy weights net_state_dict model_dict state_dicts models g d backbone teacher student head
+    classifier
 """.split())  # fmt: skip
 _WRAPPED = frozenset(("state", "checkpoint", "ckpt", "trainer", "training_state", "train_state"))
 _DEPTH = 3
@@ -234,8 +237,9 @@ def _plain_names(items: list[tuple[str, TensorValue]], prefix: str) -> tuple[lis
     """Take the checkpoint's key, the registries of pickled modules and the prefixes of wrappers off the names."""
     start = len(prefix)
     named = [(name[start:], tensor) for name, tensor in items]
-    if any("_parameters." in name or "_buffers." in name for name, _ in named):
-        named = [(_module_name(name), tensor) for name, tensor in named]
+    if any("_parameters." in name or "_buffers." in name or "_flat_weights." in name for name, _ in named):
+        # A recurrent module keeps its weights a second time in a list.
+        named = [(_module_name(name), tensor) for name, tensor in named if "_flat_weights." not in name]
     wrappers: list[str] = []
     for _ in range(4):
         if not named:

@@ -5,11 +5,10 @@ Everything here takes hostile values: shared and cyclic ones end at a budget, ne
 
 from __future__ import annotations
 
-import datetime
 import re
-import struct
 from collections.abc import Iterator
 
+from ckptd.checkpoint.simple_values import moment_of, numpy_scalar, path_of
 from ckptd.checkpoint.values import Global, Opaque, OrderedDictValue, TensorValue, Value
 from ckptd.model import Json
 from ckptd.text import escape
@@ -29,7 +28,8 @@ _HOME = re.compile(
 )
 #: Keys whose values are nobody else's business.
 _SECRET = re.compile(
-    r"(?i)(?:^|[_-])(?:password|passwd|secret|api_?key|access_?key|secret_?key|private_?key|(?:auth|access|hf|github|wandb|api)_?token|wandb_?key)$"
+    r"(?i)(?:^|[_-])(?:password|passwd|secret|(?:api|access|secret|private|wandb)[_-]?key"
+    r"|(?:auth|access|hf|github|wandb|api)[_-]?token)$"
 )
 
 
@@ -95,7 +95,7 @@ def number_of(value: Value) -> int | float | None:
     if type(value) is float:
         return value if value - value == 0.0 else None
     if isinstance(value, Opaque):
-        found = _numpy_scalar(value)
+        found = numpy_scalar(value)
         return None if found is None or type(found) is bool or found - found != 0 else found
     return None
 
@@ -106,7 +106,8 @@ def text_of(value: Value) -> str | None:
     if type(value) is str:
         return clean(value) or None
     if isinstance(value, Opaque):
-        return _path_text(value)
+        path = path_of(value)
+        return clean(path) or None if path is not None else None
     return None
 
 
@@ -114,89 +115,6 @@ def class_name(value: Value) -> str | None:
     """Give the name of a class without its module, of a class itself or of an object."""
     found = value if isinstance(value, Global) else class_of(value) if isinstance(value, Opaque) else None
     return None if found is None else clean(found.name.rpartition(".")[2]) or None
-
-
-_FORMATS = {
-    "f8": "d",
-    "f4": "f",
-    "f2": "e",
-    "i8": "q",
-    "i4": "i",
-    "i2": "h",
-    "i1": "b",
-    "u8": "Q",
-    "u4": "I",
-    "u2": "H",
-    "u1": "B",
-    "b1": "?",
-}
-
-
-def _numpy_scalar(value: Opaque) -> int | float | bool | None:
-    """Decode `numpy.core.multiarray.scalar(dtype, raw)`.
-
-    Source: numpy/_core/src/multiarray/scalartypes.c.src, gentype_reduce.
-    """
-    if not isinstance(value.callee, Global) or value.callee.name != "scalar" or not value.callee.module.startswith("numpy."):
-        return None
-    if type(value.args) is not tuple or len(value.args) != 2:
-        return None
-    dtype, raw = value.args[0], bytes_of(value.args[1])
-    if not isinstance(dtype, Opaque) or type(dtype.args) is not tuple or not dtype.args or raw is None or len(raw) > 8:
-        return None
-    code = dtype.args[0]
-    form = _FORMATS.get(code.lstrip("<>=|")) if type(code) is str else None
-    if form is None or struct.calcsize(form) != len(raw):
-        return None
-    state = dtype.state
-    order = state[1] if type(state) is tuple and len(state) > 1 and state[1] in {"<", ">"} else "<"
-    found: int | float | bool = struct.unpack(order + form, raw)[0]
-    return found
-
-
-def bytes_of(value: Value) -> bytes | None:
-    """Give bytes, also those that protocol 2 wrote as `_codecs.encode(text, "latin1")`."""
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value[:4096])
-    if isinstance(value, Opaque) and value.dotted == "_codecs.encode" and type(value.args) is tuple and value.args:
-        text = value.args[0]
-        if type(text) is str and len(text) <= 4096:
-            return text.encode("latin-1", "replace")
-    return None
-
-
-def moment_of(value: Value) -> str | None:
-    """Give a pickled `datetime.datetime` or `date` in ISO 8601.  Source: CPython Lib/_pydatetime.py, `_getstate`."""
-    if not isinstance(value, Opaque) or value.dotted not in {"datetime.datetime", "datetime.date"}:
-        return None
-    raw = bytes_of(value.args[0]) if type(value.args) is tuple and value.args else None
-    try:
-        if raw is not None and len(raw) == 4:
-            return datetime.date(raw[0] * 256 + raw[1], raw[2], raw[3]).isoformat()
-        if raw is not None and len(raw) == 10:
-            year, month = raw[0] * 256 + raw[1], raw[2] & 0x7F  # bit 7 is the fold
-            zone = datetime.UTC if len(value.args) > 1 and _is_utc(value.args[1]) else None
-            return (
-                datetime.datetime(year, month, raw[3], raw[4], raw[5], raw[6], tzinfo=zone).isoformat().replace("+00:00", "Z")
-            )
-    except ValueError:
-        return None
-    return None
-
-
-def _is_utc(zone: Value) -> bool:
-    if not isinstance(zone, Opaque) or type(zone.args) is not tuple:
-        return False
-    return not zone.args or (isinstance(zone.args[0], Opaque) and zone.args[0].args == (0, 0, 0))
-
-
-def _path_text(value: Opaque) -> str | None:
-    if not value.dotted.startswith("pathlib.") or type(value.args) is not tuple:
-        return None
-    parts = [part for part in value.args[:100] if type(part) is str]
-    if not parts or len(parts) != len(value.args):
-        return None
-    return clean("/" + "/".join(parts[1:]) if parts[0] == "/" else "/".join(parts)) or None
 
 
 class _Budget:
@@ -269,9 +187,9 @@ def _simple(value: Opaque) -> Json:
     number = number_of(value)
     if number is not None:
         return number
-    text = _path_text(value) or moment_of(value)
+    text = path_of(value) or moment_of(value)
     if text is not None:
-        return text
+        return clean(text)
     args = value.args if type(value.args) is tuple else ()
     if value.dotted == "torch.device":
         return clean(":".join(str(part) for part in args[:2] if type(part) is str or number_of(part) is not None))

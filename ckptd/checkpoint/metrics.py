@@ -8,68 +8,172 @@ nature, so that 87 and 0.87 can be compared.  Error rates of speech (wer, cer) a
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Literal
 
-#: Spelling of one word (lower case) → canonical word.  Everything that is a value here is a metric.
-_WORDS = {
-    "acc": "accuracy", "accu": "accuracy", "accuracy": "accuracy", "accuracies": "accuracy", "bacc": "balanced_accuracy",
-    "loss": "loss", "losses": "loss", "logloss": "log_loss", "nll": "nll", "elbo": "elbo", "bpd": "bpd", "bpc": "bpc",
-    "f1": "f1", "f1score": "f1", "fscore": "f1", "fmeasure": "f1", "f2": "f2",
-    "auc": "auc", "auroc": "auc", "rocauc": "auc", "aucroc": "auc", "roc": "auc", "prauc": "pr_auc", "auprc": "pr_auc", "aupr": "pr_auc",
-    "ap": "ap", "map": "map", "mp": "mp", "ap05": "ap50", "ap50": "ap50", "ap75": "ap75", "ap5095": "ap50_95",
-    "map05": "map50", "map50": "map50", "map75": "map75", "map5095": "map50_95", "lwlrap": "lwlrap", "cmap": "cmap",
-    "iou": "iou", "iu": "iou", "miou": "miou", "dice": "dice", "dsc": "dice", "jaccard": "iou", "pq": "pq", "hd95": "hd95", "asd": "asd",
-    "fwavacc": "frequency_weighted_accuracy", "fwiou": "fwiou",
-    "top1": "top1", "top5": "top5", "acc1": "top1", "acc5": "top5", "prec1": "top1", "prec5": "top5", "err1": "top1_error",
-    "precision": "precision", "prec": "precision", "recall": "recall", "rec": "recall", "tpr": "recall",
-    "sensitivity": "sensitivity", "sens": "sensitivity", "specificity": "specificity", "spec": "specificity", "fpr": "fpr", "eer": "eer",
-    "psnr": "psnr", "ssim": "ssim", "msssim": "ms_ssim", "lpips": "lpips", "niqe": "niqe", "fid": "fid", "kid": "kid",
-    "wer": "wer", "cer": "cer", "ter": "ter", "ppl": "perplexity", "perplexity": "perplexity", "bleu": "bleu", "chrf": "chrf",
-    "bleu1": "bleu1", "bleu2": "bleu2", "bleu3": "bleu3", "bleu4": "bleu4", "rouge": "rouge", "rouge1": "rouge1", "rouge2": "rouge2",
-    "rougel": "rouge_l", "meteor": "meteor", "cider": "cider", "pesq": "pesq", "stoi": "stoi", "sdr": "sdr", "sisdr": "si_sdr",
-    "sisnr": "si_snr", "snr": "snr", "mcd": "mcd", "mos": "mos", "mindcf": "min_dcf",
-    "mse": "mse", "rmse": "rmse", "mae": "mae", "mape": "mape", "smape": "smape", "nrmse": "nrmse", "rmsle": "rmsle", "r2": "r2",
-    "absrel": "abs_rel", "mpjpe": "mpjpe", "pck": "pck", "epe": "epe", "ade": "ade", "fde": "fde", "nme": "nme", "mrae": "mrae",
-    "kappa": "kappa", "qwk": "kappa", "mcc": "mcc", "pearson": "pearson", "spearman": "spearman", "pcc": "pearson", "srcc": "spearman",
-    "plcc": "pearson", "cindex": "c_index", "ece": "ece", "brier": "brier",
-    "mrr": "mrr", "ndcg": "ndcg", "hits": "hits", "hit": "hits", "hr": "hit_rate",
-    "reward": "reward", "rewards": "reward", "return": "return", "returns": "return", "success": "success_rate", "winrate": "win_rate",
-    "err": "error", "error": "error", "fitness": "fitness", "score": "score", "em": "exact_match",
-}  # fmt: skip
-#: Two words that mean one.
-_PAIRS = {
-    ("f1", "score"): "f1", ("f", "score"): "f1", ("f", "measure"): "f1", ("roc", "auc"): "auc", ("auc", "roc"): "auc",
-    ("pr", "auc"): "pr_auc", ("average", "precision"): "ap", ("mean", "iou"): "miou", ("mean", "iu"): "miou", ("m", "iou"): "miou",
-    ("jaccard", "index"): "iou", ("dice", "score"): "dice", ("dice", "coef"): "dice", ("log", "loss"): "log_loss",
-    ("mean", "ap"): "map", ("m", "ap"): "map", ("abs", "rel"): "abs_rel", ("r", "squared"): "r2", ("c", "index"): "c_index",
-    ("rouge", "l"): "rouge_l", ("success", "rate"): "success_rate", ("win", "rate"): "win_rate", ("hit", "rate"): "hit_rate",
-    ("exact", "match"): "exact_match", ("balanced", "acc"): "balanced_accuracy", ("balanced", "accuracy"): "balanced_accuracy",
-    ("ms", "ssim"): "ms_ssim", ("si", "sdr"): "si_sdr", ("si", "snr"): "si_snr", ("top", "1"): "top1", ("top", "5"): "top5",
-    ("top1", "acc"): "top1", ("top1", "accuracy"): "top1", ("acc", "top1"): "top1", ("accuracy", "top1"): "top1",
-    ("top5", "acc"): "top5", ("top5", "accuracy"): "top5", ("acc", "top5"): "top5", ("accuracy", "top5"): "top5",
-    ("prec", "1"): "top1", ("acc", "1"): "top1", ("f", "1"): "f1", ("r", "2"): "r2", ("error", "rate"): "error",
-}  # fmt: skip
+#: Canonical word → the words for it, in lower case.  Everything here is a metric.
+_SPELLINGS = {
+    "accuracy": "acc accu accuracy accuracies",
+    "balanced_accuracy": "bacc",
+    "loss": "loss losses",
+    "log_loss": "logloss",
+    "nll": "nll",
+    "elbo": "elbo",
+    "bpd": "bpd",
+    "bpc": "bpc",
+    "f1": "f1 f1score fscore fmeasure",
+    "f2": "f2",
+    "auc": "auc auroc rocauc aucroc roc",
+    "pr_auc": "prauc auprc aupr",
+    "ap": "ap",
+    "map": "map",
+    "mp": "mp",
+    "ap50": "ap05 ap50",
+    "ap75": "ap75",
+    "ap50_95": "ap5095",
+    "map50": "map05 map50",
+    "map75": "map75",
+    "map50_95": "map5095",
+    "lwlrap": "lwlrap",
+    "cmap": "cmap",
+    "iou": "iou iu jaccard",
+    "miou": "miou",
+    "dice": "dice dsc",
+    "pq": "pq",
+    "hd95": "hd95",
+    "asd": "asd",
+    "frequency_weighted_accuracy": "fwavacc",
+    "fwiou": "fwiou",
+    "top1": "top1 acc1 prec1",
+    "top5": "top5 acc5 prec5",
+    "top1_error": "err1",
+    "precision": "precision prec",
+    "recall": "recall rec tpr",
+    "sensitivity": "sensitivity sens",
+    "specificity": "specificity spec",
+    "fpr": "fpr",
+    "eer": "eer",
+    "psnr": "psnr",
+    "ssim": "ssim",
+    "ms_ssim": "msssim",
+    "lpips": "lpips",
+    "niqe": "niqe",
+    "fid": "fid",
+    "kid": "kid",
+    "wer": "wer",
+    "cer": "cer",
+    "ter": "ter",
+    "perplexity": "ppl perplexity",
+    "bleu": "bleu",
+    "chrf": "chrf",
+    "bleu1": "bleu1",
+    "bleu2": "bleu2",
+    "bleu3": "bleu3",
+    "bleu4": "bleu4",
+    "rouge": "rouge",
+    "rouge1": "rouge1",
+    "rouge2": "rouge2",
+    "rouge_l": "rougel",
+    "meteor": "meteor",
+    "cider": "cider",
+    "pesq": "pesq",
+    "stoi": "stoi",
+    "sdr": "sdr",
+    "si_sdr": "sisdr",
+    "si_snr": "sisnr",
+    "snr": "snr",
+    "mcd": "mcd",
+    "mos": "mos",
+    "min_dcf": "mindcf",
+    "mse": "mse",
+    "rmse": "rmse",
+    "mae": "mae",
+    "mape": "mape",
+    "smape": "smape",
+    "nrmse": "nrmse",
+    "rmsle": "rmsle",
+    "r2": "r2",
+    "abs_rel": "absrel",
+    "mpjpe": "mpjpe",
+    "pck": "pck",
+    "epe": "epe",
+    "ade": "ade",
+    "fde": "fde",
+    "nme": "nme",
+    "mrae": "mrae",
+    "kappa": "kappa qwk",
+    "mcc": "mcc",
+    "pearson": "pearson pcc plcc",
+    "spearman": "spearman srcc",
+    "c_index": "cindex",
+    "ece": "ece",
+    "brier": "brier",
+    "mrr": "mrr",
+    "ndcg": "ndcg",
+    "hits": "hits hit",
+    "hit_rate": "hr",
+    "reward": "reward rewards",
+    "return": "return returns",
+    "success_rate": "success",
+    "win_rate": "winrate",
+    "error": "err error",
+    "fitness": "fitness",
+    "score": "score",
+    "exact_match": "em",
+}
+_WORDS = {word: name for name, words in _SPELLINGS.items() for word in words.split()}
+#: Canonical word → two words that mean it.
+_TWO_WORDS = {
+    "f1": "f1 score, f score, f measure, f 1",
+    "auc": "roc auc, auc roc",
+    "pr_auc": "pr auc",
+    "ap": "average precision",
+    "miou": "mean iou, mean iu, m iou",
+    "iou": "jaccard index",
+    "dice": "dice score, dice coef",
+    "log_loss": "log loss",
+    "map": "mean ap, m ap",
+    "abs_rel": "abs rel",
+    "r2": "r squared, r 2",
+    "c_index": "c index",
+    "rouge_l": "rouge l",
+    "success_rate": "success rate",
+    "win_rate": "win rate",
+    "hit_rate": "hit rate",
+    "exact_match": "exact match",
+    "balanced_accuracy": "balanced acc, balanced accuracy",
+    "ms_ssim": "ms ssim",
+    "si_sdr": "si sdr",
+    "si_snr": "si snr",
+    "top1": "top 1, top1 acc, top1 accuracy, acc top1, accuracy top1, prec 1, acc 1",
+    "top5": "top 5, top5 acc, top5 accuracy, acc top5, accuracy top5",
+    "error": "error rate",
+}
+_PAIRS = {(pair.split()[0], pair.split()[1]): name for name, pairs in _TWO_WORDS.items() for pair in pairs.split(", ")}
 #: Which data it was measured on; it goes to the front.
-_SPLITS = {
-    "val": "val", "valid": "val", "validation": "val", "dev": "val", "eval": "val", "evaluation": "val",
-    "test": "test", "testing": "test", "train": "train", "training": "train", "tr": "train",
-}  # fmt: skip
+_SPLIT_WORDS = {
+    "val": "val valid validation dev eval evaluation",
+    "test": "test testing",
+    "train": "train training tr",
+}
+_SPLITS = {word: name for name, words in _SPLIT_WORDS.items() for word in words.split()}
 #: Words that qualify a metric and are kept.
 QUALIFIERS = frozenset("""
-    balanced weighted macro micro mean avg average total overall global local bbox box segm seg mask cls reg obj kp keypoint
-    class classwise pixel ema smooth smoothed running min max real fake gen disc g d source target src tgt student teacher clean
-    robust adv ood id top1 top5 samples per epoch step ce bce kl kld l1 l2 mse focal recon reconstruction ctc triplet dice contrastive
-    perceptual style content token char word sentence node edge graph frame patch intent slot percentile pr roc final current sum rate
+    balanced weighted macro micro mean avg average total overall global local bbox box segm seg mask cls reg obj kp
+    keypoint class classwise pixel ema smooth smoothed running min max real fake gen disc g d source target src tgt
+    student teacher clean robust adv ood id top1 top5 samples per epoch step ce bce kl kld l1 l2 mse focal recon
+    reconstruction ctc triplet dice contrastive perceptual style content token char word sentence node edge graph frame
+    patch intent slot percentile pr roc final current sum rate
 """.split())  # fmt: skip
 #: Fractions by nature: a value above 1 and up to 100 is a percentage.
 _FRACTIONS = frozenset("""
-    accuracy balanced_accuracy frequency_weighted_accuracy f1 f2 auc pr_auc ap map mp ap50 ap75 ap50_95 map50 map75 map50_95 iou miou
-    fwiou dice pq top1 top5 top1_error precision recall sensitivity specificity fpr eer pck mrr ndcg hits hit_rate success_rate
-    win_rate exact_match lwlrap cmap
+    accuracy balanced_accuracy frequency_weighted_accuracy f1 f2 auc pr_auc ap map mp ap50 ap75 ap50_95 map50 map75
+    map50_95 iou miou fwiou dice pq top1 top5 top1_error precision recall sensitivity specificity fpr eer pck mrr ndcg
+    hits hit_rate success_rate win_rate exact_match lwlrap cmap
 """.split())  # fmt: skip
 _LOWER_IS_BETTER = frozenset("""
-    loss log_loss nll bpd bpc top1_error error fpr eer lpips niqe fid kid wer cer ter perplexity mcd min_dcf mse rmse mae mape smape
-    nrmse rmsle abs_rel mpjpe epe ade fde nme mrae hd95 asd ece brier
+    loss log_loss nll bpd bpc top1_error error fpr eer lpips niqe fid kid wer cer ter perplexity mcd min_dcf mse rmse
+    mae mape smape nrmse rmsle abs_rel mpjpe epe ade fde nme mrae hd95 asd ece brier
 """.split())  # fmt: skip
 #: Higher or lower may be meant; nobody can say which.
 _UNDIRECTED = frozenset(("score", "fitness", "elbo"))
@@ -141,7 +245,7 @@ def is_metric(spelling: str) -> bool:
         return False
     if len(words) == 1:
         return words[0] in _WORDS
-    found = any(word in _WORDS for word in words) or any(pair in _PAIRS for pair in zip(words, words[1:], strict=False))
+    found = any(word in _WORDS for word in words) or any(pair in _PAIRS for pair in pairwise(words))
     return found and all(word in _WORDS or word in QUALIFIERS or word.isdigit() or word in _PAIR_WORDS for word in words)
 
 

@@ -93,11 +93,12 @@ def understand(
         tensors: every tensor under its dotted name, in the file's order.
         path: as the caller named it; only its last two parts are read.
         container: how the bytes were wrapped.
-        scalars: dotted name → value of 0-dim tensors, where the reader looked them up; without it they say nothing.
+        scalars: dotted name → value of tensors of one number, where the reader looked them up; without it they say nothing.
     """
     found = identify(root, tensors, container)
     draft = _Draft()
-    _add_content(draft, read_content(root, scalars))
+    # In a state dict a tensor called "step" is a buffer of the model and no statement about the file.
+    _add_content(draft, read_content(root, None if found.kind is Kind.STATE_DICT else scalars))
     _add_class(draft, found)
     shapes = describe(found.named)
     _add_shapes(draft, found, shapes)

@@ -16,7 +16,7 @@ from ckptd.model import Container, Layer
 
 
 class Read(NamedTuple):
-    """An object as the machine read it, with the values of its 0-dim tensors."""
+    """An object as the machine read it, with the values of its tensors of one number."""
 
     root: Value
     tensors: list[tuple[str, TensorValue]]
@@ -36,7 +36,7 @@ def read(value: Any) -> Read:
     tensors = walk.walk(root).tensors
     scalars = {}
     for name, tensor in tensors:
-        if tensor.shape == () and tensor.storage is not None and tensor.layout == "dense":
+        if tensor.shape in ((), (1,)) and tensor.storage is not None and tensor.layout == "dense":
             numbers = torch.frombuffer(bytearray(members[f"data/{tensor.storage.key}"]), dtype=getattr(torch, tensor.dtype))
             scalars[name] = float(numbers[tensor.offset])
     return Read(root, tensors, scalars)

@@ -92,6 +92,10 @@ def test_counts_and_metrics_stand_one_level_down_too(outer):
         ({"best_acc": 93.0}, {"accuracy": 0.93}),
         ({"best_acc1": 71.5}, {"top1": 0.715}),
         ({"best_acc1": torch.tensor(71.5)}, {"top1": 0.715}),
+        ({"best_acc1": torch.tensor([71.5])}, {"top1": 0.715}),
+        ({"best_acc1": torch.tensor([71.5, 2.0])}, {}),
+        ({"best_acc": 0.9, "metrics": {"acc": 0.8}}, {"accuracy": 0.8}),
+        ({"acc": 0.8, "best_acc": 0.9}, {"accuracy": 0.8}),
         ({"val_loss": 0.25}, {"val_loss": 0.25}),
         ({"loss": np.float32(0.25)}, {"loss": 0.25}),
         ({"valid_loss": 250.0}, {"val_loss": 250.0}),
@@ -299,8 +303,10 @@ def test_an_object_that_is_no_mapping_states_nothing():
 
 
 def test_a_state_dict_states_nothing():
-    """A weight of the name `loss` is no metric, nor is a counter of batches a step."""
-    known = say({"loss.weight": torch.ones(2, 2), "step": torch.ones(3), "bn.num_batches_tracked": torch.tensor(5)})
+    """A weight of the name `loss` is no metric, a buffer of the name `step` no step."""
+    known = say(
+        {"loss": torch.tensor(0.5), "step": torch.tensor(3), "fc.weight": torch.ones(2, 2), "loss.weight": torch.ones(2)}
+    )
     assert known.metadata.metrics == {}
     assert known.metadata.step is None
 

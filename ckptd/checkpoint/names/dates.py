@@ -43,7 +43,7 @@ _NAMED = (
 )
 #: time.asctime: "Mon_Nov_18_13-27-27_2024".
 _ASCTIME = re.compile(
-    rf"(?<![A-Za-z])(?:[MTWFS][a-z]{{2}}[-_ ])?{_MONTH}[-_ ](?P<d>[0-3]?[0-9])"
+    rf"(?<![A-Za-z])(?:[MTWFS][a-z]{{2}}[-_ ])?{_MONTH}[-_ ]{{1,2}}(?P<d>[0-3]?[0-9])"
     r"[-_ ](?P<h>[0-2][0-9])[-_:](?P<n>[0-5][0-9])[-_:](?P<s>[0-5][0-9])[-_ ](?P<y>20[0-9]{2})(?![0-9])"
 )
 #: TensorBoard's run names ("Aug16_18-50-45") and MM_DD_HH_MM: a day without its year.
