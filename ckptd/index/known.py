@@ -75,12 +75,12 @@ def _load(connection: Connection, where: tuple[ColumnElement[bool], ...]) -> dic
 
 
 def _places_of(rows: Iterable[Any]) -> dict[str, KnownPlace]:
-    encoding, errors, make = _ENCODING, _ERRORS, KnownPlace._make
+    encoding, errors, decode, make = _ENCODING, _ERRORS, bytes.decode, KnownPlace._make
     known = {}
     for path, number, state, sha256, dev, ino, size, mtime_ns, ctime_ns in rows:
         if dev < 0 or ino < 0:
             dev, ino = unsigned(dev), unsigned(ino)  # noqa: PLW2901 — the one row in a million
-        known[path.decode(encoding, errors)] = make((number, (dev, ino, size, mtime_ns, ctime_ns), state, sha256))
+        known[decode(path, encoding, errors)] = make((number, (dev, ino, size, mtime_ns, ctime_ns), state, sha256))
     return known
 
 

@@ -10,6 +10,8 @@ from ckptd.errors import CkptdError
 
 #: Revisions of the schema, oldest first; each is a file in `migrations/versions`.
 REVISIONS = ("0001",)
+#: Where they lie.
+SCRIPTS = "ckptd:index/migrations"
 
 
 class NewerIndexError(CkptdError):
@@ -41,8 +43,10 @@ def _read_revision(connection: Connection) -> str | None:
 
 
 def _back_up(engine: Engine, copy: Path) -> None:
-    with engine.connect() as connection:
+    copy.unlink(missing_ok=True)  # of an upgrade that was killed
+    with engine.execution_options(begin="").connect() as connection:
         connection.exec_driver_sql("VACUUM INTO ?", (str(copy),))
+    copy.chmod(0o600)
 
 
 def _run(engine: Engine) -> None:
@@ -50,7 +54,7 @@ def _run(engine: Engine) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", "ckptd:index/migrations")
-    with engine.begin() as connection:
+    config.set_main_option("script_location", SCRIPTS)
+    with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

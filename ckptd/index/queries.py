@@ -247,7 +247,7 @@ def _find_copies(connection: Connection, host: str, digests: Iterable[str]) -> d
 
 def _record(row: Row[Any], copies: Mapping[str, list[tuple[int, str]]]) -> Record:
     path = os.fsdecode(row.path)
-    identity = Identity(unsigned(row.dev), unsigned(row.ino), row.size, row.mtime_ns, row.ctime_ns)
+    identity = Identity(unsigned(row.dev), unsigned(row.ino), int(row.size), int(row.mtime_ns), int(row.ctime_ns))
     inspection = None
     if row.payload is not None:
         try:
@@ -262,7 +262,7 @@ def _record(row: Row[Any], copies: Mapping[str, list[tuple[int, str]]]) -> Recor
         identity=identity,
         sha256=row.sha256,
         inspection=inspection,
-        first_seen_at=row.first_seen_at,
-        inspected_at=row.inspected_at,
+        first_seen_at=float(row.first_seen_at),
+        inspected_at=None if row.inspected_at is None else float(row.inspected_at),
         copies=tuple(other for number, other in copies.get(row.sha256 or "", ()) if number != row.id),
     )

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, create_engine, event, func, select, tuple_
+from sqlalchemy import URL, ColumnElement, Connection, Engine, bindparam, func, select, tuple_
 
-from ckptd.errors import CkptdError, WorkerError
+from ckptd.errors import CkptdError, IndexUnavailableError, WorkerError
 from ckptd.index import queries
 from ckptd.index.batch import Batch
+from ckptd.index.connecting import open_engine
 from ckptd.index.known import KnownPlace, Recalled, load_root_places, load_some_places
 from ckptd.index.migrate import upgrade
 from ckptd.index.payload import inspection_of
@@ -29,8 +31,6 @@ from ckptd.model import Identity, PlaceState, Record, Status
 
 __all__ = ["Batch", "IndexBrokenError", "KnownPlace", "Recalled", "Store"]
 
-#: How long a writer waits for another one, milliseconds.
-_BUSY_MS = 5_000
 #: Identities in one statement; SQLite takes at most 32,766 variables.
 _CHUNK = 200
 
@@ -64,13 +64,15 @@ class Store:
         """
         text = os.fspath(where)
         file = None if "://" in text else Path(text)
-        engine = create_engine(text if file is None else f"sqlite:///{file}")
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
         with translated(file):
-            upgrade(engine, file)
             if file is not None:
-                file.chmod(0o600)
+                _keep_private(file)
+            engine = open_engine(text if file is None else URL.create("sqlite", database=text))
+            try:
+                upgrade(engine, file)
+            except BaseException:
+                engine.dispose()
+                raise
         return cls(engine, file)
 
     def close(self) -> None:
@@ -79,9 +81,13 @@ class Store:
 
     def finish(self) -> None:
         """Fold the write-ahead log into the file, so that the file alone is the index."""
-        with self._reading() as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self.engine.dialect.name != "sqlite":
+            return
+        with translated(self.file), self.engine.execution_options(begin="").connect() as connection:
+            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+        if busy:
+            why = "another process reads it"
+            raise IndexUnavailableError("finish the index", path=self.file, why=why, cure="end it and try again")
 
     # — writing —
 
@@ -92,7 +98,7 @@ class Store:
         Raises:
             IndexUnavailableError: the disk is full, the file is locked: worth another try.
         """
-        with translated(self.file), self.engine.begin() as connection:
+        with translated(self.file), self.engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
             batch = Batch(connection, self.host, self.run, self._first_seen)
             yield batch
             batch.flush()
@@ -253,8 +259,11 @@ def _recall(found: list[Recalled], row: Any, identity: Identity) -> None:
     found.append(Recalled(inspection, os.fsdecode(row.root), path, is_exact=row.ctime_ns == bounded(identity.ctime_ns)))
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _keep_private(file: Path) -> None:
+    """Make the file, or see that nobody else may read it; SQLite gives what it keeps beside it the same mode."""
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+    try:
+        if stat.S_IMODE(os.fstat(fd).st_mode) & 0o077:
+            os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)

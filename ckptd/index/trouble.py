@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ _BROKEN = (
     "no such table",
     "no such column",
     "has no column named",
-    "CHECK constraint failed",
+    "already exists",
     "Could not decode to UTF-8",
 )
 _CURES = {
@@ -49,6 +50,9 @@ def translated(file: Path | None) -> Iterator[None]:
         raise IndexUnavailableError("use the index", path=file, why=why, cure=cure) from error
     except SQLAlchemyError as error:
         raise IndexUnavailableError("use the index", path=file, why=str(error)) from error
+    except OSError as error:
+        cure = "let the user that runs ckptd write there, or make room"
+        raise IndexUnavailableError("use the index", path=file, why=os.strerror(error.errno or 0), cure=cure) from error
 
 
 def broken(file: Path | None, why: str) -> IndexBrokenError:

@@ -1,0 +1,41 @@
+"""Connections to the database, and how a transaction begins on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+#: How long a writer waits for another one, milliseconds.
+_BUSY_MS = 5_000
+#: In WAL mode a command reads while the daemon writes; after a power cut the last commits may be gone, never torn.
+_PRAGMAS = (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+
+
+def open_engine(where: str | URL) -> Engine:
+    """Make an engine; nothing is opened yet.
+
+    The execution option `begin` says how a transaction begins on SQLite: "BEGIN" is the default, "BEGIN IMMEDIATE" is for
+    one that will write, so that it waits for another writer here and not half-way, and "" is for what takes none.
+    """
+    engine = create_engine(where)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # Python's driver begins a transaction at the first change of a row and never at that of a table: a kill would leave half
+    # a migration.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    statement = connection.get_execution_options().get("begin", "BEGIN")
+    if statement:
+        connection.exec_driver_sql(statement)
