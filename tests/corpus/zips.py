@@ -5,7 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from zlib import crc32
+
+from tests.corpus import asm
 
 #: The values of the smallest state dict: four float32.
 FOUR_FLOATS = struct.pack("<4f", 1.0, 2.0, 3.0, 4.0)
@@ -46,6 +49,7 @@ class Layout:
 
 
 PLAIN = Layout()
+_FULL = 0xFFFFFFFF
 
 
 def make_zip(members: Sequence[Member], layout: Layout = PLAIN) -> bytes:
@@ -73,6 +77,41 @@ def make_zip(members: Sequence[Member], layout: Layout = PLAIN) -> bytes:
         len(layout.comment),
     )
     return bytes(out + layout.comment + layout.suffix)
+
+
+def write_large(path: Path, length: int = 2**32 + 100) -> None:
+    """Write a checkpoint whose storage of zeros has more than 4 GiB, as torch does and with a hole in it.
+
+    Its CRCs are wrong.  Source: bytes of a file of that size by torch 2.13.
+    """
+    pickled = asm.program(asm.state_dict(big=asm.tensor(asm.storage("9", length, "ByteStorage"), size=(length,), stride=(1,))))
+    sizes = {"data.pkl": len(pickled), "data/9": length, "data/0": 16, "version": 2}
+    small = {"data.pkl": pickled, "data/0": FOUR_FLOATS, "version": b"3\n"}
+    central = b""
+    with path.open("wb") as file:
+        for short, size in sizes.items():
+            name, offset = f"archive/{short}".encode(), file.tell()
+            wide = (struct.pack("<QQ", size, 0) if size > _FULL else b"") + (
+                struct.pack("<Q", offset) if offset > _FULL else b""
+            )
+            extra = struct.pack("<HH", 1, len(wide)) + wide if wide else b""
+            pad = -(offset + 30 + len(name) + len(extra) + 4) % 64
+            extra += b"FB" + struct.pack("<H", pad) + b"Z" * pad
+            file.write(b"PK\x03\x04" + struct.pack("<HHHHHIIIHH", 0, 0x808, 0, 0, 0, 0, 0, 0, len(name), len(extra)))
+            file.write(name + extra + small.get(short, b""))
+            file.seek(size - len(small.get(short, b"")), 1)
+            file.write(b"PK\x07\x08" + struct.pack("<IQQ" if wide else "<III", 7, size, size))
+            large = (struct.pack("<QQ", size, size) if size > _FULL else b"") + (
+                struct.pack("<Q", offset) if offset > _FULL else b""
+            )
+            more = struct.pack("<HH", 1, len(large)) + large if large else b""
+            told = (min(size, _FULL), min(size, _FULL), len(name), len(more), 0, 0, 0, 0, min(offset, _FULL))
+            central += b"PK\x01\x02" + struct.pack("<HHHHHHIIIHHHHHII", 0, 0, 0x808, 0, 0, 0, 7, *told) + name + more
+        start = file.tell()
+        record = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 0x31E, 45, 0, 0, len(sizes), len(sizes), len(central), start)
+        locator = b"PK\x06\x07" + struct.pack("<IQI", 0, start + len(central), 1)
+        end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, len(sizes), len(sizes), len(central), _FULL, 0)
+        file.write(central + record + locator + end)
 
 
 def _told(member: Member, overrides: Mapping[str, object] | None) -> dict[str, object]:

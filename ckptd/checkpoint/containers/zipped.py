@@ -323,15 +323,14 @@ class _Reader:
         _, needed, flags, method, time, date, crc, packed, size, _, _ = _LOCAL.unpack(head)
         if needed != _needed(entry.method) or time or date:
             self._unused.append(f"version or times in the header of {_shown(entry.name)}")
-        wanted = [(entry.flags, flags), (entry.method, method)]
-        if flags & _FLAG_FOLLOWS and crc == packed == size == 0:
-            pass
-        elif entry.zip64:
-            wanted.append((entry.crc, crc))
+        if entry.zip64:
+            told, wanted = (crc, _FULL, _FULL), (entry.crc, _FULL, _FULL)
         else:
-            wanted += [(entry.crc, crc), (entry.packed, packed), (entry.size, size)]
-        bits = sum((ours ^ theirs).bit_count() for ours, theirs in wanted)
-        bits += _different_bits(entry.name, name)
+            told, wanted = (crc, packed, size), (entry.crc, entry.packed, entry.size)
+        bits = sum((ours ^ theirs).bit_count() for ours, theirs in zip(wanted, told, strict=True))
+        if (entry.flags | flags) & _FLAG_FOLLOWS:  # what follows the bytes stands for what is empty here
+            bits = min(bits, sum(theirs.bit_count() for theirs in (crc, packed, size)))
+        bits += (entry.flags ^ flags).bit_count() + (entry.method ^ method).bit_count() + _different_bits(entry.name, name)
         if bits:
             self._mismatch(entry, bits, "its two headers")
 
@@ -345,7 +344,10 @@ class _Reader:
     def _check_local_extra(self, entry: _Entry, extra: bytes, begin: int) -> bool:
         """Take the padding that torch writes ("FB" and Z's) and the large sizes; True when there are such."""
         wide = extra[:2] == b"\1\0" and extra[2:4] in _WIDTHS
-        padding = extra[4 + extra[2] :] if wide else extra
+        padding = extra
+        if wide:
+            self._check_large(entry, extra[4 : 4 + extra[2]])
+            padding = extra[4 + extra[2] :]
         if not padding:
             return wide
         bits = _different_bits(_padding(len(padding)), padding)
@@ -354,6 +356,17 @@ class _Reader:
         elif bits or begin % 64 or len(padding) >= 68:
             self._unused.append(f"padding before {_shown(entry.name)}")
         return wide
+
+    def _check_large(self, entry: _Entry, told: bytes) -> None:
+        """Compare the large sizes and offset of a local header; torch leaves the packed size 0 there."""
+        real = b""
+        if len(told) != 8:
+            packed = 0 if told[8:16] == bytes(8) else entry.packed
+            real = entry.size.to_bytes(8, "little") + packed.to_bytes(8, "little")
+        if len(told) != 16:
+            real += entry.offset.to_bytes(8, "little")
+        if real != told:
+            self._mismatch(entry, _different_bits(real, told), "its large sizes and offsets")
 
     def _check_descriptor(self, entry: _Entry, at: int, directory: int, *, wide: bool) -> int:
         """Check the CRC and sizes behind the bytes; give the offset behind them."""
