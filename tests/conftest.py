@@ -1,0 +1,23 @@
+"""What holds for all tests: none is skipped unnoticed where what it needs is there."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+#: Reasons that say something about the machine and nothing about the test.
+_FAIR = ("no kernel headers here", "this machine has no systemd", "says what a machine without CUDA does")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn skipped tests into a failure where `CKPTD_NO_SKIPS` is set, as continuous integration does."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("CKPTD_NO_SKIPS"):
+        return
+    skipped = [report for report in reporter.stats.get("skipped", []) if not str(report.longrepr[-1]).endswith(_FAIR)]
+    for report in skipped:
+        reporter.write_line(f"must not be skipped here: {report.nodeid}: {report.longrepr[-1]}", red=True)
+    if skipped and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
