@@ -6,7 +6,7 @@ import os
 import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,41 +60,36 @@ def open_engine(
         AlreadyRunningError: another process holds the lock.
         CkptdError: a root, the state directory or the index can't be opened.
     """
-    state_dir = ensure_state_dir(find_state_dir(settings))
     wanted = compile_wanted(settings.suffixes, settings.ignore)
-    with hold(state_dir) as lock:
+    with ExitStack() as stack:
+        roots = [stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(settings.roots)]
+        state_dir = ensure_state_dir(find_state_dir(settings))
+        lock = stack.enter_context(hold(state_dir))
         started_at = time.time()
-        roots = [WatchedRoot.open(number, path, wanted) for number, path in enumerate(settings.roots)]
-        store = Store.open(state_dir / index)
+        store = stack.enter_context(closing(Store.open(state_dir / index)))
         journal = Journal(state_dir)
-        reading = Reading(selector, settings.inspect, time.monotonic)
-        try:
-            for root in roots:
-                root.learn(*store.load_root(root.path))
-                root.look_again()
-                store.save_root(root.path, root.root_id)
-            rules = SettleRules(settings.watch.settle_seconds, settings.watch.incomplete_seconds)
-            clocks: Any = {"now": time.monotonic, "wall": time.time}
-            recording = Recording(store, journal)
-            describing = Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled)
-            ingest = Ingest(
-                roots,
-                store,
-                Settling(roots, rules, time.monotonic),
-                reading,
-                Upkeep(roots, store, recording, describing, **clocks),
-                Losses(roots, store, recording, want_rescan=want_rescan, **clocks),
-                recording,
-                next_try=next_try,
-                **clocks,
-            )
-            yield Engine(roots, store, journal, ingest, reading, lock, state_dir, started_at)
-            ingest.close()
-        finally:
-            reading.close()
-            store.close()
-            for root in roots:
-                root.handle.close()
+        reading = stack.enter_context(closing(Reading(selector, settings.inspect, time.monotonic)))
+        for root in roots:
+            root.learn(*store.load_root(root.path))
+            root.look_again()
+            store.save_root(root.path, root.root_id)
+        rules = SettleRules(settings.watch.settle_seconds, settings.watch.incomplete_seconds)
+        clocks: Any = {"now": time.monotonic, "wall": time.time}
+        recording = Recording(store, journal)
+        describing = Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled)
+        ingest = Ingest(
+            roots,
+            store,
+            Settling(roots, rules, time.monotonic),
+            reading,
+            Upkeep(roots, store, recording, describing, **clocks),
+            Losses(roots, store, recording, want_rescan=want_rescan, **clocks),
+            recording,
+            next_try=next_try,
+            **clocks,
+        )
+        yield Engine(roots, store, journal, ingest, reading, lock, state_dir, started_at)
+        ingest.close()
 
 
 def find_state_dir(settings: Settings) -> Path:

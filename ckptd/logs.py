@@ -26,6 +26,9 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 #: Characters of one value; a path has at most 4,096 bytes.
 _VALUE_LIMIT = 4_096
 
+#: Digits of a digest that a person needs; `ckptd show` takes them.
+_SHORT_DIGEST = 12
+
 #: Keys whose lines are kept; structlog writes them, not a file.
 _LINES = frozenset({"exception", "stack"})
 
@@ -52,7 +55,7 @@ def configure_logs(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=as_json),
+            structlog.processors.TimeStamper(fmt="iso" if as_json else "%Y-%m-%d %H:%M:%S", utc=as_json),
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             escape_values,
@@ -72,6 +75,20 @@ def escape_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
     return {key: _harmless_lines(value) if key in _LINES else _harmless(value) for key, value in event.items()}
 
 
+def shorten_for_people(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out of a line on a terminal what is empty or long, and put the file first; JSON lines have all of it."""
+    short = {key: event[key] for key in ("timestamp", "level", "event") if key in event}
+    if "path" in event and "root" in event:
+        path = f"{event['root']}/{event['path']}"
+        here = f"{os.path.realpath('.')}/"
+        short["path"] = path.removeprefix(here)
+    for key, value in event.items():
+        if key in short or value in (None, "", [], 0) or (key == "root" and "path" in short):
+            continue
+        short[key] = value[:_SHORT_DIGEST] if key == "digest" else value
+    return short
+
+
 def _harmless_lines(value: Any) -> Any:
     return "\n".join(escape(line, _VALUE_LIMIT) for line in str(value).split("\n"))
 
@@ -89,11 +106,12 @@ def _harmless(value: Any) -> Any:
 
 
 def _renderers(*, as_json: bool, colors: bool, journal: bool) -> list[Any]:
-    render: Any = (
-        structlog.processors.JSONRenderer(ensure_ascii=True) if as_json else structlog.dev.ConsoleRenderer(colors=colors)
-    )
+    if as_json:
+        render: Any = structlog.processors.JSONRenderer(ensure_ascii=True)
+    else:
+        render = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, pad_event_to=20, pad_level=False)
     if not journal:
-        return [render]
+        return [render] if as_json else [shorten_for_people, render]
 
     def prefix(logger: Any, method: str, event: Any) -> str:
         priority = _PRIORITIES.get(event.get("level", "info"), 6)

@@ -108,3 +108,12 @@ def test_a_traceback_is_one_json_line():
     event = json.loads(logged(write))
     assert "ValueError: bad\\x1b" in event["exception"]
     assert "\n" in event["exception"]
+
+
+def test_a_person_sees_the_file_first_and_nothing_empty(tmp_path, monkeypatch):
+    """A terminal has one short line; paths are as from where the daemon was started, digests as `ckptd show` takes them."""
+    monkeypatch.chdir(tmp_path)
+    keys = {"root": str(tmp_path / "models"), "path": "a.pth", "digest": "0123456789abcdef" * 4, "findings": [], "reason": None}
+    text = logged(lambda log: log.info("checkpoint.indexed", **keys, failures=0, kind="module"), format="console")
+    words = text.split()
+    assert words[2:] == ["[info]", "checkpoint.indexed", "path=models/a.pth", "digest=0123456789ab", "kind=module"]

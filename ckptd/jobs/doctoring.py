@@ -20,7 +20,8 @@ from ckptd.sandbox.limits import Limits
 from ckptd.sandbox.once import run_confined
 from ckptd.settings import Settings
 from ckptd.storage.beneath import RootHandle
-from ckptd.storage.lock import read_holder
+from ckptd.storage.lock import is_held, read_holder
+from ckptd.text import escape
 from ckptd.watch.filesystems import find_filesystem
 from ckptd.watch.guard import KnownRoot, is_incident, judge, look
 from ckptd.watch.scanner import scan
@@ -112,10 +113,15 @@ def _check_state(state_dir: Path) -> list[Check]:
     free = shutil.disk_usage(state_dir).free
     if free < _LEAST_FREE_BYTES:
         checks.append(_bad(name, f"{free >> 20} MiB are free", "make room", Severity.WARNING))
-    holder = read_holder(state_dir)
-    running = "a process holds it: " + ", ".join(f"{k} {v}" for k, v in holder.items()) if holder else "no daemon runs"
-    checks.append(_good(name, f"{kind.name}, {free >> 30} GiB free; {running}"))
+    checks.append(_good(name, f"{kind.name}, {free >> 30} GiB free; {_find_holder(state_dir)}"))
     return checks
+
+
+def _find_holder(state_dir: Path) -> str:
+    if not is_held(state_dir):
+        return "no daemon runs"
+    holder = read_holder(state_dir) or {}
+    return f"process {holder.get('pid', '?')} runs since {escape(str(holder.get('started_at', '?')))}"
 
 
 def _check_index(settings: Settings, path: Path) -> list[Check]:

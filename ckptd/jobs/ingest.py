@@ -118,8 +118,10 @@ class Ingest:
         """Wait for a file and read it when it is written."""
         if place in self._reading:
             self._hinted.add(place)
-        else:
-            self._settling.expect(place, self._now(), closed=closed)
+            return
+        if place not in self._settling:
+            _log.debug("checkpoint.seen", root=self._roots[place[0]].path, path=place[1])
+        self._settling.expect(place, self._now(), closed=closed)
 
     def expect_below(self, place: Place) -> None:
         """Look at everything below a directory that came."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from ckptd.errors import RootLostError, StorageError
 from ckptd.policy.brakes import Freeze
@@ -55,6 +56,12 @@ class WatchedRoot:
         except OSError as error:
             cure = "make it, or correct `roots` in the settings"
             raise RootLostError("open a root", path=path, why=os.strerror(error.errno or 0), cure=cure) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.close()
 
     def learn(self, root_id: str | None, files: int) -> None:
         """Take over what the index remembers of this root, before the first look at it."""

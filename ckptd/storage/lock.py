@@ -88,6 +88,23 @@ def read_holder(state_dir: str | os.PathLike[str]) -> Mapping[str, object] | Non
         os.close(fd)
 
 
+def is_held(state_dir: str | os.PathLike[str]) -> bool:
+    """Say whether a living process holds the lock; asked without keeping it."""
+    try:
+        fd = os.open(Path(state_dir) / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)  # and with it what was taken
+    return False
+
+
 def _already_running(fd: int, path: Path) -> AlreadyRunningError:
     holder = _read_holder(fd) or {}
     os.close(fd)

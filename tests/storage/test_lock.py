@@ -15,7 +15,7 @@ import pytest
 
 from ckptd.errors import AlreadyRunningError, StorageError
 from ckptd.storage import lock
-from ckptd.storage.lock import hold, read_holder
+from ckptd.storage.lock import hold, is_held, read_holder
 
 HOLDER = """
 import sys, time
@@ -149,3 +149,13 @@ def test_a_missing_directory_is_an_error_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nowhere/lock: No such file"):
         hold(tmp_path / "nowhere")
     assert read_holder(tmp_path / "nowhere") is None
+
+
+def test_whether_it_is_held_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    with hold(tmp_path):
+        assert is_held(tmp_path)
+        with pytest.raises(AlreadyRunningError):
+            hold(tmp_path)
+    assert not is_held(tmp_path)  # the file stays, and says nothing
+    hold(tmp_path).close()
