@@ -171,6 +171,14 @@ def in_dtype(dtype):
             "int8",
             96,
         ),
+        (
+            lambda: {
+                "fc.weight": torch.ones(4, 4, dtype=torch.uint8),
+                "fc.weight.quant_state.bitsandbytes__nf4": torch.ones(1, dtype=torch.uint8),
+            },
+            "nf4",
+            17 * 7,
+        ),
         (lambda: {"fc.qweight": torch.ones(2, 4, dtype=torch.int32), "fc.scales": torch.ones(4).half()}, "int4", None),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from ckptd.checkpoint.identify import identify
+from ckptd.checkpoint.identify import identify, is_module
+from ckptd.checkpoint.values import Global, Opaque
 from ckptd.model import Container, Kind
 from tests.checkpoint.saved import read, say
 from tests.corpus import objects
@@ -62,6 +63,7 @@ def test_every_shape_of_the_corpus_is_of_the_kind_it_is_known_for(name):
         (lambda: {"model": weights(), "optimizer": adam()}, Kind.CHECKPOINT),
         (lambda: {0: weights(), 1: weights()}, Kind.CHECKPOINT),
         (lambda: {"state_dict": {}}, Kind.CHECKPOINT),
+        (lambda: {"state_dict": 5, "model": "resnet18"}, Kind.OTHER),
         (adam, Kind.OPTIMIZER),
         (lambda: torch.optim.SGD(net().parameters(), lr=0.1).state_dict(), Kind.OPTIMIZER),
         (net, Kind.MODULE),
@@ -156,6 +158,23 @@ def test_a_checkpoint_in_a_checkpoint_is_looked_through():
     assert known.kind is Kind.CHECKPOINT
     assert known.weights == {f"trainer.model.{name}" for name in weights()}
     assert len(known.optimizer) == 12
+
+
+def test_an_optimizer_alone_in_a_trainers_state_is_looked_through():
+    """Its tensors are the optimizer's."""
+    known = say({"state": {"optimizer": adam()}, "model": weights()})
+    assert len(known.optimizer) == 12
+    assert known.weights == {f"model.{name}" for name in weights()}
+
+
+@pytest.mark.parametrize("missing", ["_modules", "_parameters"])
+def test_an_object_with_one_registry_of_a_module_is_none(missing):
+    """Both make a module."""
+    thing = Opaque(Global("pkg", "Thing"), new=True)
+    thing.state = {"_modules": {}, "_parameters": {}}
+    assert is_module(thing)
+    del thing.state[missing]
+    assert not is_module(thing)
 
 
 @pytest.mark.parametrize(

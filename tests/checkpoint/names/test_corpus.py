@@ -64,3 +64,22 @@ def test_the_names_of_the_design_are_read_as_it_says():
     quantized = parse_name("QuantizedCNN_8bit_acc82_20250102.pth")
     assert (quantized.quantization, quantized.stage, quantized.dataset) == ("8-bit", "quantized", None)
     assert quantized.metrics == {"accuracy": 0.82}
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization"),
+    [
+        ("cnn_int8_quantized.pth", "int8"),
+        ("cnn_quantized_int8.pth", "int8"),
+        ("cnn_8bit.pth", "8-bit"),
+        ("cnn_qat8.pth", "8-bit"),
+        ("cnn_quantized.pth", "quantized"),
+        ("cnn_fp16.pth", "float16"),
+        ("cnn_bf16.pth", "bfloat16"),
+        ("cnn_fp32.pth", None),
+        ("q.pth", None),
+    ],
+)
+def test_the_number_format_is_the_most_exact_word_for_it(name, quantization):
+    """ "quantized" gives way to "int8"; full precision is none."""
+    assert parse_name(name).quantization == quantization
