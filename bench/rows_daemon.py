@@ -23,7 +23,7 @@ from tests.e2e.running import Daemon, running, wait_for
 
 def at(event: dict[str, Any]) -> float:
     """Give when an event was logged, seconds since the epoch."""
-    return datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")).timestamp()
+    return datetime.fromisoformat(event["timestamp"]).timestamp()
 
 
 def count_events(daemon: Daemon, name: str) -> int:
@@ -50,16 +50,26 @@ def measure_bulk_scan(place: Path, quick: bool) -> list[Row]:
             seconds.append(last - start)
             assert len(list((root / "in").glob("*_metadata.json"))) == count
         files = [str(path) for path in (root / "in").glob("*.pth")]
-        peers.append(time_call(lambda: run(["sha256sum", *files])))
+        command = ["sha256sum", *files]
+        peers.append(time_call(lambda command=command: run(command)))
     mine, peer = statistics.median(seconds), statistics.median(peers)
     ratio = statistics.median(a / b for a, b in zip(seconds, peers, strict=True))
     work = f"bulk scan of {count} files of 100 kB into index + sidecars"
-    rows = [Row(work, f"{mine:.2f} s ({mine / count * 1e3:.2f} ms a file)", f"sha256sum {peer:.2f} s", f"{ratio:.2f}", "≤ 1.5", ratio <= 1.5)]
+    rows = [
+        Row(
+            work,
+            f"{mine:.2f} s ({mine / count * 1e3:.2f} ms a file)",
+            f"sha256sum {peer:.2f} s",
+            f"{ratio:.2f}",
+            "≤ 1.5",
+            ratio <= 1.5,
+        )
+    ]
     return rows + measure_trackers(source, mine / count)
 
 
 def measure_trackers(source: Path, mine: float) -> list[Row]:
-    """`dvc add` and MLflow's log_artifact for the same kind of file, where they are installed (CKPTD_BENCH_PEERS names the environment)."""
+    """`dvc add` and MLflow's log_artifact for such files, where CKPTD_BENCH_PEERS names an environment that has them."""
     peers = Path(os.environ.get("CKPTD_BENCH_PEERS", "/nonexistent"))
     files = sorted(source.glob("*.pth"))[:50]
     rows = []
@@ -85,7 +95,9 @@ def measure_trackers(source: Path, mine: float) -> list[Row]:
         command = [str(peers / "bin" / "python"), "-c", script, *names]
         done = subprocess.run(command, capture_output=True, text=True, cwd=work_place, check=False)
         if done.returncode != 0:
-            rows.append(Row(work, f"{mine * 1e3:.2f} ms", f"failed: {done.stderr.strip().splitlines()[-1][:60]}", "—", "", None))
+            rows.append(
+                Row(work, f"{mine * 1e3:.2f} ms", f"failed: {done.stderr.strip().splitlines()[-1][:60]}", "—", "", None)
+            )
             continue
         each = float(done.stdout.strip().splitlines()[-1]) / len(files)
         rows.append(Row(work, f"{mine * 1e3:.2f} ms", f"{each * 1e3:.2f} ms", f"{mine / each:.3f}", "", None))
@@ -116,7 +128,11 @@ def measure_reconcile(place: Path, quick: bool) -> list[Row]:
         "CKPTD_SIDECAR__ENABLED": "false",
     }
     with running(root, env=env) as daemon:
-        wait_for(lambda: count_events(daemon, "checkpoint.rejected") + count_events(daemon, "checkpoint.indexed") >= count, "the index", 900)
+        wait_for(
+            lambda: count_events(daemon, "checkpoint.rejected") + count_events(daemon, "checkpoint.indexed") >= count,
+            "the index",
+            900,
+        )
         daemon.stop()
     with running(root, env={**env, "CKPTD_WATCH__RECONCILE_SECONDS": "4"}) as daemon:
         wait_for(lambda: count_events(daemon, "scan.finished") >= 5, "four rescans", 200)

@@ -73,7 +73,7 @@ def measure_memory(place: Path, quick: bool) -> list[Row]:
     ]
 
 
-def measure_cold_inspect(place: Path, quick: bool) -> list[Row]:
+def measure_cold_inspect(place: Path, _quick: bool) -> list[Row]:
     """`ckptd inspect small.pth` from nothing, as a whole process."""
     path = next(make_series(place / "small", 1, 100_000).glob("*.pth"))
     command = [str(Path(sys.executable).with_name("ckptd")), "inspect", str(path)]
