@@ -109,15 +109,15 @@ def parse(text: str) -> Node:
 def refuse(text: str, token: Token, why: str, cure: str = "") -> NoReturn:
     """Raise the error that shows the query with a caret under `token`."""
     start = max(0, token.start - 60)
-    shown = escape_each(text[start : token.end + 40])
-    before, under = escape_each(text[start : token.start]), escape_each(text[token.start : token.end])
+    shown = _show(text[start : token.end + 40])
+    before, under = _show(text[start : token.start]), _show(text[token.start : token.end])
     caret = " " * _width(before) + "^" * max(1, min(_width(under), 60))
     raise UsageError("read the query", why=f"{why}\n  {shown}\n  {caret}", cure=cure)
 
 
-def escape_each(text: str) -> str:
+def _show(text: str) -> str:
     """Escape text in a way that a part of it looks the same as it does in the whole."""
-    return "".join(escape(char) for char in text)
+    return "".join(" " if unicodedata.category(char) == "Zs" else escape(char) for char in text)
 
 
 def _width(text: str) -> int:
