@@ -199,3 +199,16 @@ def test_systemd_accepts_the_unit(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert Path(re.search(r"--config (\S+)", text)[1]) == Path("/etc/ckptd/ckptd.toml")
+
+
+def test_every_promise_names_what_shows_it():
+    """The tests and bench rows on the page exist, and every line of it names one."""
+    text = page("promises.md")
+    for file, name in re.findall(r"`((?:[a-z]+/)*test_[a-z0-9_]+\.py)(?:::(test_\w+))?`", text):
+        source = (PROJECT / "tests" / file).read_text()
+        assert not name or f"def {name}(" in source, (file, name)
+    rows = (PROJECT / "bench" / "run.py").read_text()
+    for row in re.findall(r"bench row `(\w+)`", text):
+        assert f'"{row}": ' in rows, row
+    for line in re.findall(r"^\| (?!promise|---)(.*) \|$", text, re.MULTILINE):
+        assert re.search(r"`[a-z_/0-9]*test_|bench row `|`make |`\.ci/run`", line.partition("|")[2]), line
