@@ -23,7 +23,9 @@ _WATCHED = (
     "webbrowser. tempfile. sqlite3. glob. pathlib. mmap. fcntl. signal. pty. cpython. sys. gc. setopencodehook function.__new__"
 ).split()
 #: Harmless by themselves, and what every read does.
-_QUIET = frozenset({"os.scandir", "os.listdir", "sys._getframe", "object.__getattr__", "gc.get_objects", "builtins.id", "sys.unraisablehook"})
+_QUIET = frozenset(
+    "os.scandir os.listdir sys._getframe object.__getattr__ gc.get_objects builtins.id sys.unraisablehook".split()
+)
 
 
 class Watch:

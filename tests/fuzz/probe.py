@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ckptd.checkpoint.inspection import inspect_fd
-
 from ckptd import wire
+from ckptd.checkpoint.inspection import inspect_fd
 from ckptd.model import Inspection, Status
 
 
