@@ -162,7 +162,7 @@ def _sort_key(connection: Connection, sort: str) -> ColumnElement[Any]:
         return key
     known = list(connection.scalars(select(metrics.c.name).distinct()))
     if sort not in known:
-        near = difflib.get_close_matches(sort, [*SORT_KEYS, *known], n=1, cutoff=0.6)
+        near = difflib.get_close_matches(sort.lower(), [*SORT_KEYS, *known], n=1, cutoff=0.6)
         why = "nothing is sorted by that" + (f'; did you mean "{escape(near[0])}"?' if near else "")
         cure = f"one of {', '.join(SORT_KEYS)}"
         metric_names = ", ".join(escape(name, 40) for name in sorted(known)[:20])
