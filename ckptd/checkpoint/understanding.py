@@ -104,7 +104,7 @@ def understand(
     _add_shapes(draft, found, shapes)
     reading = parse_name("/".join(path.rsplit("/", 2)[-2:]))
     _add_name(draft, reading)
-    _add_architecture(draft, shapes, reading)
+    _add_architecture(draft, shapes.summary, reading)
     return Understanding(found.kind, _metadata(draft), shapes.layers, found.weights, found.optimizer, found.copies)
 
 
@@ -120,7 +120,8 @@ def rename(metadata: Metadata, path: str) -> Metadata:
     for field in ("model_name", "architecture", "dataset", "epoch", "step", "date", "quantization", "stage", "hyperparameters"):
         source = sources.get(field, nobody)
         value = getattr(metadata, field)
-        if source.where != "name" and value != {}:
+        anew = source.where == "name" or (field == "architecture" and source.where == "shapes")
+        if not anew and value != {}:
             draft.put(field, value, source)
     for name, number in metadata.metrics.items():
         source = sources.get(f"metrics.{name}", nobody)
@@ -133,8 +134,7 @@ def rename(metadata: Metadata, path: str) -> Metadata:
     draft.sources |= {key: source for key, source in sources.items() if key.startswith("hyperparameters.")}
     reading = parse_name("/".join(path.rsplit("/", 2)[-2:]))
     _add_name(draft, reading)
-    named = clean(reading.model_name) if reading.model_name is not None else None
-    draft.put("architecture", named, Source("name", reading.confidence.get("model_name", 0.0)))
+    _add_architecture(draft, draft.other.get("summary"), reading)
     return _metadata(draft)
 
 
@@ -198,13 +198,13 @@ def _add_name(draft: _Draft, reading: NameReading) -> None:
         draft.note(key, clean(value) if type(value) is str else value, source(f"other.{key}"))
 
 
-def _add_architecture(draft: _Draft, shapes: Architecture, reading: NameReading) -> None:
+def _add_architecture(draft: _Draft, summary: Json, reading: NameReading) -> None:
     """Name the architecture: a family that the name knows, else what the shapes say, else the name's first words."""
     confidence = reading.confidence.get("model_name", 0.0)
     named = clean(reading.model_name) if reading.model_name is not None else None
     if confidence > 0.5:
         draft.put("architecture", named, Source("name", confidence))
-    draft.put("architecture", shapes.summary, Source("shapes", 0.7))
+    draft.put("architecture", summary, Source("shapes", 0.7))
     draft.put("architecture", named, Source("name", confidence))
 
 

@@ -141,6 +141,14 @@ def test_the_monitored_score_of_lightning_is_a_metric():
     assert {name: value for name, (value, _) in content.metrics.items()} == {"val_accuracy": 0.5}
 
 
+@pytest.mark.parametrize(
+    "callbacks", [{"ModelCheckpoint": 5}, {"ModelCheckpoint": torch.ones(2)}, {5: {}}, [], 5, {"Other": {"monitor": "loss"}}]
+)
+def test_callbacks_of_another_form_say_nothing(callbacks):
+    """Numbers, tensors, lists, callbacks of others."""
+    assert stated(callbacks=callbacks).metrics == {}
+
+
 def test_a_lightning_checkpoint_is_read():
     """Its counts, settings, framework and name; the score that was never set is no metric."""
     known = say(objects.lightning())

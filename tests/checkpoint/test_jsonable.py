@@ -210,6 +210,16 @@ def test_a_value_twice_side_by_side_is_no_cycle():
     assert to_json([shared, shared]) == [shared, shared]
 
 
+@pytest.mark.parametrize(
+    "name", ["torch.Size", "torch.device", "pathlib.PosixPath", "datetime.datetime", "a.Enum", "_codecs.encode"]
+)
+@pytest.mark.parametrize("args", [(), (None,), ([],), ((),), ("x" * 9, 5), 5])
+def test_a_known_name_with_arguments_it_never_has_is_shown_somehow(name, args):
+    """As a text, a list, or nothing."""
+    module, _, word = name.rpartition(".")
+    json.dumps(to_json({"x": Opaque(Global(module, word), args)}))
+
+
 def test_the_nodes_of_omegaconf_are_looked_through():
     """A config of hydra holds its values in attributes."""
 

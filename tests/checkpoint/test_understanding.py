@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from ckptd.checkpoint.understanding import understand
-from ckptd.model import Container, Kind
+from ckptd.checkpoint.understanding import rename, understand
+from ckptd.model import Container, Kind, Source
 from tests.checkpoint.saved import read, say
 from tests.corpus import objects
 
@@ -229,3 +230,22 @@ def test_a_pickled_network_is_known_without_its_class():
     known = say(nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 2)), "m.pth")
     assert [layer.type for layer in known.layers] == ["lstm", "linear"]
     assert known.metadata.other["class"] == "Sequential"
+
+
+@pytest.mark.parametrize("name", sorted(objects.SHAPES))
+def test_a_new_name_says_what_it_would_have_said_at_first(name):
+    """Renaming a file is reading it again under its new name, for every shape of the corpus."""
+    value = objects.SHAPES[name].make()
+    names = (NAME, "x.pth", "kobold_best.pth", "vgg16_int8_cifar10_f10.5.pth", "run_2023-06-03/epoch3.pth")
+    known = {path: say(value, path).metadata for path in names}
+    for old in names:
+        for new in names:
+            assert rename(known[old], new) == known[new]
+
+
+def test_a_new_name_does_not_overrule_a_person():
+    """What came from a sidecar stays."""
+    metadata = say({"fc.weight": torch.ones(2, 2)}, "vgg16.pth").metadata
+    ours = replace(metadata, architecture="Ours", sources={**metadata.sources, "architecture": Source("sidecar", 1.0)})
+    renamed = rename(ours, "resnet18.pth")
+    assert (renamed.architecture, renamed.model_name) == ("Ours", "resnet18")

@@ -81,5 +81,5 @@ def test_the_names_of_the_design_are_read_as_it_says():
     ],
 )
 def test_the_number_format_is_the_most_exact_word_for_it(name, quantization):
-    """ "quantized" gives way to "int8"; full precision is none."""
+    """A vague word gives way to "int8"; full precision is none."""
     assert parse_name(name).quantization == quantization
