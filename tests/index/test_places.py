@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
 from ckptd.model import Identity, Metadata, PlaceState, Status
+from tests.docs.pages import PROJECT
 from tests.index.making import NOW, ROOT, digest, fill, find, identity, inspection, rejected
 
 MOST = 2**64 - 1
@@ -283,3 +285,13 @@ def test_outputs_are_known_by_their_last_digest(store):
             batch.record_output(ROOT, "a_metadata.json", digest(word), "sidecar", now=NOW)
     assert store.own_outputs(ROOT) == {"a_metadata.json": digest("second")}
     assert store.own_outputs("/srv/other") == {}
+
+
+def test_the_index_keeps_only_states_of_rest():
+    """A file comes to rest as ready, rejected or missing; docs/states.md has every state and says so."""
+    page = (PROJECT / "docs" / "states.md").read_text()
+    kept = dict(re.findall(r"^\| `([a-z]+)` \|.*\| (memory|index) \|$", page, re.MULTILINE))
+    assert kept == {
+        state.value: "index" if state in {PlaceState.READY, PlaceState.REJECTED, PlaceState.MISSING} else "memory"
+        for state in PlaceState
+    }

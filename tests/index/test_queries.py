@@ -7,6 +7,7 @@ import pytest
 from ckptd.errors import UsageError
 from ckptd.index.queries import SORT_KEYS
 from ckptd.model import Status
+from tests.docs.pages import PROJECT
 from tests.index.making import NOW, ROOT, digest, fill, find, identity, inspection, rejected
 
 
@@ -93,6 +94,13 @@ def test_an_unknown_key_is_refused_with_the_list(sorted_store, key, near):
     assert (f'did you mean "{near}"?' in str(caught.value)) == (near is not None)
     assert "path, id, name" in caught.value.cure
     assert "a metric: accuracy, loss" in caught.value.cure
+
+
+def test_every_key_is_documented():
+    """In docs/queries.md, under "Sorting"."""
+    page = (PROJECT / "docs" / "queries.md").read_text()
+    sorting = page[page.index("## Sorting") : page.index("## Names")]
+    assert {key for key in SORT_KEYS if f"`{key}`" not in sorting} == set()
 
 
 # — names —
