@@ -46,6 +46,7 @@ _BY_CODE: Final = {
     "watch-instances": "raise it: sysctl fs.inotify.max_user_instances",
     "watch-failed": "nothing has to be done; new files are noticed within watch.polling_seconds",
     "watch-polling": "nothing has to be done; new files are noticed within watch.polling_seconds",
+    "record-damaged": "`ckptd reindex` builds the index anew from the files and the journal",
     "sidecar-broken": "repair the JSON, or move it away and a new one is written",
     "sidecar-no-name": "move or rename the file that has the name",
     "sidecar-not-updated": "move the file away and a new one is written",

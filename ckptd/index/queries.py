@@ -18,7 +18,7 @@ from ckptd.index.tables import contents, metrics, places, unsigned
 from ckptd.model import Identity, PlaceState, Record, Status
 from ckptd.text import escape
 
-__all__ = ["SORT_KEYS", "Filter", "find_best", "find_named", "find_sorted", "select_records"]
+__all__ = ["SORT_KEYS", "Filter", "find_best", "find_named", "find_sorted", "is_sort_key", "select_records"]
 
 _c, _p = contents.c, places.c
 _PRESENT = _p.state != PlaceState.MISSING.value
@@ -56,6 +56,15 @@ SORT_KEYS: dict[str, ColumnElement[Any]] = {
     "stage": _c.stage,
     "sha256": _p.sha256,
 }
+
+
+def is_sort_key(sort: str) -> bool:
+    """Say whether a list can be sorted by this field; everything else is a metric or a mistake."""
+    return _field(sort) in SORT_KEYS
+
+
+def _field(sort: str) -> str:
+    return sort.lower().replace("-", "_")
 
 
 def select_records(connection: Connection, host: str, where: Filter, root: bytes | None = None) -> list[Record]:
@@ -157,7 +166,7 @@ def _candidates(connection: Connection, host: str, names: Sequence[str]) -> list
 
 
 def _sort_key(connection: Connection, sort: str) -> ColumnElement[Any]:
-    key = SORT_KEYS.get(sort.lower().replace("-", "_"))
+    key = SORT_KEYS.get(_field(sort))
     if key is not None:
         return key
     known = list(connection.scalars(select(metrics.c.name).distinct()))

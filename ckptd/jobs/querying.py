@@ -12,6 +12,7 @@ from pathlib import Path
 from ckptd.checkpoint.metrics import canonical, direction
 from ckptd.errors import UsageError
 from ckptd.index.filters import parse_filter
+from ckptd.index.queries import is_sort_key
 from ckptd.index.store import Store
 from ckptd.metadata.proposal import Proposal, apply, propose
 from ckptd.model import Inspection, Record
@@ -44,7 +45,8 @@ def find_records(store: Store, query: str | None, *, sort: str, reverse: bool, l
         UsageError: the query does not parse, or nothing is sorted by that.
     """
     wanted = None if query is None else parse_filter(query, canonical=canonical, now=time.time())
-    return store.records(wanted, sort=sort, reverse=reverse, limit=limit)
+    key = sort if is_sort_key(sort) else canonical(sort) or sort  # a metric may be spelt as usual
+    return store.records(wanted, sort=key, reverse=reverse, limit=limit)
 
 
 def find_one(store: Store, name: str) -> Record:

@@ -52,6 +52,7 @@ AROUND = {
     "watch-instances": ("warning", "The kernel's limit of inotify instances is used up; the root is polled."),
     "watch-failed": ("warning", "The kernel does not watch this root; it is polled."),
     "watch-polling": ("info", "Other hosts write here unseen by the kernel, so the place is polled."),
+    "record-damaged": ("error", "What the index knew of a file cannot be read back; the status is `failed`."),
     "sidecar-busy": ("info", "Somebody is saving the metadata file just now."),
 }
 
