@@ -42,7 +42,7 @@ def configure_logs(
         settings: format and level.
         quiet: log to stderr, and nothing less than a warning unless the level is debug: a verb that prints a table.
         stream: where lines go; without it stdout, or stderr when quiet.
-        environ: tells whether stdout is the journal; os.environ when None.
+        environ: tells whether stdout is the journal, and whether colours are unwanted (NO_COLOR); os.environ when None.
     """
     environ = os.environ if environ is None else environ
     if stream is None:
@@ -59,7 +59,7 @@ def configure_logs(
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             escape_values,
-            *_renderers(as_json=as_json, colors=stream.isatty(), journal=_is_journal(stream, environ)),
+            *_renderers(as_json=as_json, colors=stream.isatty() and not environ.get("NO_COLOR"), journal=_is_journal(stream, environ)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=stream),

@@ -117,3 +117,16 @@ def test_a_person_sees_the_file_first_and_nothing_empty(tmp_path, monkeypatch):
     text = logged(lambda log: log.info("checkpoint.indexed", **keys, failures=0, kind="module"), format="console")
     words = text.split()
     assert words[2:] == ["[info]", "checkpoint.indexed", "path=models/a.pth", "digest=0123456789ab", "kind=module"]
+
+
+@pytest.mark.parametrize(("environ", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colours_are_for_terminals_whose_owner_wants_them(environ, colored):
+    """NO_COLOR is the word that programs have agreed on."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    text = logged(lambda log: log.info("root.returned"), stream=Terminal(), environ=environ, format="auto")
+    assert ("\x1b[" in text) is colored
+    assert "root.returned" in text
