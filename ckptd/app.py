@@ -45,6 +45,7 @@ def open_engine(
     *,
     want_rescan: Callable[[int, str], None],
     next_try: NextTry,
+    open_store: Callable[[Path], Store] = Store.open,
     index: str = INDEX_NAME,
 ) -> Iterator[Engine]:
     """Take the lock and build the stages; give everything back at the end.
@@ -54,6 +55,7 @@ def open_engine(
         selector: of the loop that will call `ingest.step`.
         want_rescan: called when a root is to be looked at as a whole.
         next_try: says when a failed inspection is tried again; a single pass doesn't wait for that.
+        open_store: opens the index; for a process that lives long, `open_store_lean`.
         index: file name in the state directory; a reindex builds another one beside it.
 
     Raises:
@@ -66,7 +68,7 @@ def open_engine(
         state_dir = ensure_state_dir(find_state_dir(settings))
         lock = stack.enter_context(hold(state_dir))
         started_at = time.time()
-        store = stack.enter_context(closing(Store.open(state_dir / index)))
+        store = stack.enter_context(closing(open_store(state_dir / index)))
         journal = Journal(state_dir)
         reading = stack.enter_context(closing(Reading(selector, settings.inspect, time.monotonic)))
         for root in roots:

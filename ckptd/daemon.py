@@ -8,6 +8,7 @@ SIGTERM and SIGINT end it at the next safe point.  SIGHUP is ignored: settings a
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import signal
@@ -24,6 +25,7 @@ from ckptd.app import open_engine
 from ckptd.errors import IndexUnavailableError, RootLostError
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.inbox import Inbox, Mail
+from ckptd.jobs.opening import open_store_lean
 from ckptd.jobs.reconciling import reconcile_root
 from ckptd.jobs.rescans import Rescans
 from ckptd.jobs.schedule import start_schedule
@@ -52,7 +54,9 @@ def run(settings: Settings) -> int:
         inbox = Inbox()
         stack.callback(inbox.close)
         _take_signals(inbox)
-        engine = stack.enter_context(open_engine(settings, selector, want_rescan=inbox.rescan, next_try=find_next_try))
+        engine = stack.enter_context(
+            open_engine(settings, selector, want_rescan=inbox.rescan, next_try=find_next_try, open_store=open_store_lean)
+        )
         Daemon(settings, engine, selector, inbox).run()
     return 0
 
@@ -82,6 +86,7 @@ class Daemon:
             self._inbox, len(self._observers), reconcile_seconds=watch.reconcile_seconds, guard_seconds=watch.guard_seconds
         )
         roots = [root.path for root in self._engine.roots]
+        gc.freeze()  # what was imported stays for ever: the collector need not walk it again each time
         _log.info("daemon.started", version=__version__, roots=roots, state=str(self._engine.state_dir))
         try:
             self._loop()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -23,6 +25,8 @@ _log = structlog.get_logger()
 BY_THE_CLOCK = frozenset({"schedule", "polling"})
 #: What is tried again at each start, though the file is as it was: a worker may have died of something else.
 _TRIED_AGAIN = (Status.FAILED, Status.UNREADABLE)
+#: What has a sidecar, as `metadata.sidecar` has it.
+_DESCRIBED = (Status.OK, Status.NEEDS_CODE, Status.UNSAFE, Status.DAMAGED)
 #: Our hidden files live for milliseconds; one that is older than this was left behind, whoever wrote it.
 _LEFT_SECONDS = 60.0
 
@@ -61,11 +65,12 @@ def reconcile_root(
         believe_losses: True when a person said that what is gone is gone.
     """
     start = time.perf_counter()
-    found = scan(root.handle.fd, root.wanted)
-    places = store.load_places(root.path)
-    known = {path: place.identity for path, place in places.items()}
-    missing = {path for path, place in places.items() if place.state == PlaceState.MISSING}
-    changes = reconcile(known, found.files, missing=missing, unread=found.unread)
+    with _without_collections():
+        found = scan(root.handle.fd, root.wanted)
+        places = store.load_places(root.path)
+        known = {path: place.identity for path, place in places.items()}
+        missing = {path for path, place in places.items() if place.state == PlaceState.MISSING}
+        changes = reconcile(known, found.files, missing=missing, unread=found.unread)
     freezes = () if believe_losses else find_freezes(changes, known, found.devices)
     _tell_freezes(root, freezes)
     root.freezes = freezes
@@ -77,7 +82,7 @@ def reconcile_root(
     _hand_on(root, ingest, changes, places)
     ingest.upkeep.retry(root.number)
     if why not in BY_THE_CLOCK:
-        _look_closer(root, store, ingest, places, found)
+        _look_closer(root, store, ingest, found)
     for problem in found.problems:
         before = known.get(problem.path)
         if before is None or problem.identity is None or before[1:] != problem.identity[1:]:
@@ -105,6 +110,18 @@ def _tell_freezes(root: WatchedRoot, freezes: tuple[Freeze, ...]) -> None:
         _log.error("root.frozen", root=root.path, part=freeze.part, reason=freeze.why, files=len(freeze.lost), cure=cure)
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Let a hundred thousand short-lived tuples come and go without looking for circles among them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _hand_on(root: WatchedRoot, ingest: Ingest, changes: Changes, places: Mapping[str, KnownPlace]) -> None:
     number = root.number
     for old, new in changes.moved:
@@ -116,15 +133,12 @@ def _hand_on(root: WatchedRoot, ingest: Ingest, changes: Changes, places: Mappin
         ingest.losses.mark_missing((number, path), places[path])
 
 
-def _look_closer(root: WatchedRoot, store: Store, ingest: Ingest, places: Mapping[str, KnownPlace], found: Scan) -> None:
-    """Do what only a start or a doubt calls for: finish what was begun, try again what failed, miss what was removed."""
-    files, number = found.files, root.number
-    unsettled = [path for path, place in places.items() if not place.is_settled and path in files]
-    failed = [path for path in store.find_with_status(root.path, _TRIED_AGAIN) if path in files]
-    for path in (*unsettled, *failed):
-        ingest.expect((number, path))
+def _look_closer(root: WatchedRoot, store: Store, ingest: Ingest, found: Scan) -> None:
+    """Do what only a start or a doubt calls for: try again what failed, miss the sidecars that somebody removed."""
+    for path in store.find_with_status(root.path, _TRIED_AGAIN):
+        if path in found.files:
+            ingest.expect((root.number, path))
     if ingest.upkeep.enabled:
-        for path in find_undescribed(
-            root, (path for path, place in places.items() if place.state == PlaceState.READY and path in files)
-        ):
-            ingest.upkeep.expect((number, path))
+        described = store.find_with_status(root.path, _DESCRIBED)
+        for path in find_undescribed(root, (path for path in described if path in found.files)):
+            ingest.upkeep.expect((root.number, path))
