@@ -16,8 +16,8 @@ from ckptd.checkpoint.metrics import canonical
 from ckptd.errors import UsageError
 from ckptd.index.fields import FIELDS
 from ckptd.index.filters import parse_filter
-from ckptd.index.store import Store
 from ckptd.model import Container, Kind, Metadata, PlaceState, Status, TensorTotals
+from tests.index.database import KINDS, open_fresh
 from tests.index.making import DAY, NOW, ROOT, digest, fill, find, identity, inspection, rejected
 
 
@@ -51,9 +51,9 @@ def library():
     return known
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    store = Store.open(tmp_path_factory.mktemp("index") / "index.sqlite")
+@pytest.fixture(scope="module", params=KINDS)
+def filled(request, tmp_path_factory):
+    store = open_fresh(request.param, tmp_path_factory.mktemp("index"))
     for path, (which, said, first_seen) in library().items():
         with store.batch() as batch:
             batch.record_ready(ROOT, path, which, said, now=first_seen)
@@ -342,7 +342,7 @@ def fits_hyperparameter(values, name, sign, text):
 @given(data=st.data())
 def test_the_database_and_a_plain_reader_agree(tmp_path_factory, data):
     """Any records, any query: SQL finds what a walk over the records finds, and `not` gives exactly the rest."""
-    store = Store.open(tmp_path_factory.mktemp("index") / "index.sqlite")
+    store = open_fresh("sqlite", tmp_path_factory.mktemp("index"))
     try:
         said = {f"{number}.pth": data.draw(st.composite(metadata_of)(), "metadata") for number in range(6)}
         fill(store, {path: replace(inspection(path), metadata=one) for path, one in said.items()})

@@ -34,19 +34,19 @@ PAYLOADS = {
 
 @pytest.mark.parametrize("column", ["payload", "details"])
 @pytest.mark.parametrize("value", PAYLOADS.values(), ids=PAYLOADS)
-def test_a_damaged_payload_is_a_finding_and_costs_no_other_row(store, column, value):
+def test_a_damaged_payload_is_a_finding_and_costs_no_other_row(sqlite_store, column, value):
     """Its row says `failed` and how to cure it, the other rows are as they were, and the file is read again."""
-    fill(store, {"a.pth": inspection("a", metrics={"accuracy": 0.5}), "b.pth": inspection("b")})
-    tamper(store, (f"UPDATE contents SET {column} = ? WHERE sha256 = ?", value, digest("a")))
-    assert find(store) == ["a.pth", "b.pth"]
-    record = store.find_record(ROOT, "a.pth")
+    fill(sqlite_store, {"a.pth": inspection("a", metrics={"accuracy": 0.5}), "b.pth": inspection("b")})
+    tamper(sqlite_store, (f"UPDATE contents SET {column} = ? WHERE sha256 = ?", value, digest("a")))
+    assert find(sqlite_store) == ["a.pth", "b.pth"]
+    record = sqlite_store.find_record(ROOT, "a.pth")
     assert record.inspection.status is Status.FAILED
     ((finding,)) = record.inspection.findings
     assert finding.code == "record-damaged"
     assert "ckptd reindex" in finding.message
-    assert store.find_record(ROOT, "b.pth").inspection.status is Status.OK
-    assert identity(1) not in store.find_contents([identity(1), identity(2)])
-    assert [found.path for found in store.best(["accuracy"], mode="max", group=None)] == ["a.pth"]
+    assert sqlite_store.find_record(ROOT, "b.pth").inspection.status is Status.OK
+    assert identity(1) not in sqlite_store.find_contents([identity(1), identity(2)])
+    assert [found.path for found in sqlite_store.best(["accuracy"], mode="max", group=None)] == ["a.pth"]
 
 
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def test_a_damaged_payload_is_a_finding_and_costs_no_other_row(store, column, va
         "ALTER TABLE places DROP COLUMN shown",
     ],
 )
-def test_a_row_that_makes_no_sense_is_a_broken_index(store, statement):
+def test_a_row_that_makes_no_sense_is_a_broken_index(sqlite_store, statement):
     """One error with the cure, no traceback, whatever is asked."""
-    fill(store, {"a.pth": inspection()})
-    tamper(store, ("PRAGMA foreign_keys = OFF",), (statement,))
+    fill(sqlite_store, {"a.pth": inspection()})
+    tamper(sqlite_store, ("PRAGMA foreign_keys = OFF",), (statement,))
     asks = (
-        lambda: store.records(None, sort="path", reverse=False, limit=None),
-        lambda: store.load_places(ROOT),
-        lambda: store.find_record(ROOT, "a.pth"),
-        lambda: store.find_contents([identity(1)]),
-        lambda: store.find_named("a"),
-        lambda: fill(store, {"a.pth": inspection("other")}),
+        lambda: sqlite_store.records(None, sort="path", reverse=False, limit=None),
+        lambda: sqlite_store.load_places(ROOT),
+        lambda: sqlite_store.find_record(ROOT, "a.pth"),
+        lambda: sqlite_store.find_contents([identity(1)]),
+        lambda: sqlite_store.find_named("a"),
+        lambda: fill(sqlite_store, {"a.pth": inspection("other")}),
     )
     errors = [error for error in map(trouble_of, asks) if error is not None]
     assert errors
-    assert all("ckptd reindex" in error.cure and error.path == str(store.file) for error in errors)
+    assert all("ckptd reindex" in error.cure and error.path == str(sqlite_store.file) for error in errors)
 
 
 def trouble_of(ask):
@@ -95,16 +95,16 @@ def trouble_of(ask):
         "UPDATE OR REPLACE audit SET id = id + 1",
     ],
 )
-def test_the_audit_can_be_neither_changed_nor_shortened(store, statement):
+def test_the_audit_can_be_neither_changed_nor_shortened(sqlite_store, statement):
     """The database itself refuses it."""
-    fill(store, {"a.pth": inspection(), "b.pth": inspection()})
-    with sqlite3.connect(store.file) as connection:
+    fill(sqlite_store, {"a.pth": inspection(), "b.pth": inspection()})
+    with sqlite3.connect(sqlite_store.file) as connection:
         before = connection.execute("SELECT * FROM audit").fetchall()
         with pytest.raises(sqlite3.DatabaseError, match="append-only"):
             connection.execute(statement)
         assert connection.execute("SELECT * FROM audit").fetchall() == before
     connection.close()
-    with pytest.raises(DBAPIError, match="append-only"), store.engine.begin() as own:
+    with pytest.raises(DBAPIError, match="append-only"), sqlite_store.engine.begin() as own:
         own.exec_driver_sql(statement)
 
 
