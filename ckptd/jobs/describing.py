@@ -69,7 +69,7 @@ class Describing:
 
     def forget_functions(self, directory: str) -> None:
         """Look at training functions anew: a file changed in a directory."""
-        self._shelf.forget(Path(directory))
+        self._shelf.forget(directory)
 
     def _ensure(self, root: WatchedRoot, dir_fd: int, name: str, inspection: Inspection, now: float) -> SidecarResult:
         if not self.enabled:
@@ -81,7 +81,8 @@ class Describing:
         return ensure(dir_fd, name, inspection, generated_at=now, siblings=_Siblings(root, dir_fd), like=like)
 
     def _link_function(self, root: WatchedRoot, path: str, inspection: Inspection) -> Inspection:
-        found = self._shelf.find(inspection.metadata.model_name, Path(root.path, path).parent)
+        directory = path.rpartition("/")[0]
+        found = self._shelf.find(inspection.metadata.model_name, f"{root.path}/{directory}" if directory else root.path)
         if found is None:
             return inspection
         return replace(inspection, metadata=_with_function(inspection.metadata, *found))

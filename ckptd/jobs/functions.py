@@ -49,29 +49,29 @@ class FunctionShelf:
     """
 
     def __init__(self, directories: Sequence[Path], clock: Callable[[], float] = time.monotonic) -> None:
-        self._directories = tuple(directories)
+        self._directories = tuple(map(os.fspath, directories))
         self._clock = clock
-        self._looked: OrderedDict[Path, _Looked] = OrderedDict()
+        self._looked: OrderedDict[str, _Looked] = OrderedDict()
 
-    def find(self, model_name: str | None, beside: Path | None = None) -> tuple[Path, TrainingFunction] | None:
+    def find(self, model_name: str | None, beside: str | None = None) -> tuple[Path, TrainingFunction] | None:
         """Find the training function of a model, in the settings' directories and in `functions` beside the checkpoint."""
         if model_name is None:
             return None
-        directories = [*self._directories] if beside is None else [*self._directories, beside, beside / "functions"]
+        directories = self._directories if beside is None else (*self._directories, beside, beside + "/functions")
         for directory in directories:
             functions = self._look(directory).functions
             name = match_function(model_name, sorted(functions)) if functions else None
             if name is not None:
-                return directory / name, functions[name]
+                return Path(directory, name), functions[name]
         return None
 
-    def forget(self, directory: Path) -> None:
+    def forget(self, directory: str) -> None:
         """Look at a directory anew at the next question: something changed in it."""
         looked = self._looked.get(directory)
         if looked is not None:
             self._looked[directory] = _Looked(float("-inf"), looked.files, looked.functions)
 
-    def _look(self, directory: Path) -> _Looked:
+    def _look(self, directory: str) -> _Looked:
         before, now = self._looked.get(directory), self._clock()
         if before is not None and now - before.at < FRESH_SECONDS:
             return before
@@ -84,7 +84,7 @@ class FunctionShelf:
         return looked
 
 
-def _read_directory(directory: Path, before: dict[str, _Known]) -> dict[str, _Known]:
+def _read_directory(directory: str, before: dict[str, _Known]) -> dict[str, _Known]:
     """Read each JSON file that is new or changed; metadata of checkpoints is none of ours here."""
     try:
         with os.scandir(directory) as entries:
@@ -93,11 +93,11 @@ def _read_directory(directory: Path, before: dict[str, _Known]) -> dict[str, _Kn
             ]
     except OSError:  # most checkpoints have no such directory beside them
         return {}
-    found = ((name, _read(directory / name, before.get(name))) for name in names[:MAX_FILES])
+    found = ((name, _read(f"{directory}/{name}", before.get(name))) for name in names[:MAX_FILES])
     return {name: known for name, known in found if known is not None}
 
 
-def _read(path: Path, before: _Known | None) -> _Known | None:
+def _read(path: str, before: _Known | None) -> _Known | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

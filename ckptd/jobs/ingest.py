@@ -161,7 +161,8 @@ class Ingest:
         elif path.endswith(SIDECAR_ENDINGS):
             self.upkeep.hint(place)
         elif path.endswith(".json"):
-            self.upkeep.forget_functions(os.path.join(root.path, path.rpartition("/")[0]))
+            directory = path.rpartition("/")[0]
+            self.upkeep.forget_functions(f"{root.path}/{directory}" if directory else root.path)
         elif is_gone(root, path):
             self.losses.miss_below(place)
 
@@ -181,15 +182,19 @@ class Ingest:
 
     def next_due(self) -> float | None:
         """Say when `step` has something to do, if nothing happens before."""
-        blocked = not (self._reading.has_room and self._recording.has_room)
         candidates = [
-            None if blocked else self._settling.next_due(),
+            self._settling.next_due() if self._may_take else None,
             self._reading.next_deadline(),
             self._recording.next_due(),
             self.losses.next_due(),
             self.upkeep.next_due(),
         ]
         return min((at for at in candidates if at is not None), default=None)
+
+    @property
+    def _may_take(self) -> bool:
+        """Say whether files are taken on now: a handful at a time, so that the index is asked once for all of them."""
+        return self._reading.has_room and self._recording.has_room
 
     @property
     def is_idle(self) -> bool:
@@ -225,7 +230,7 @@ class Ingest:
 
     def _take_settled(self, now: float) -> None:
         arrived = []
-        room = min(MOST_LOOKS, self._reading.room - len(self._reading)) if self._recording.has_room else 0
+        room = min(MOST_LOOKS, self._reading.room - len(self._reading)) if self._may_take else 0
         for outcome in self._settling.due(now) if room > 0 else ():
             match outcome:
                 case Arrived():

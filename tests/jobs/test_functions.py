@@ -32,11 +32,11 @@ def put(directory, name, code=CODE):
 def test_a_function_beside_the_checkpoint_or_in_functions_is_found_by_the_model_s_name(tmp_path, clock):
     """The operator's directories first, then beside it, then in `functions`."""
     inside = put(tmp_path / "functions", "BiLSTM.json")
-    assert FunctionShelf([], clock).find("BiLSTM", tmp_path)[0] == inside
+    assert FunctionShelf([], clock).find("BiLSTM", str(tmp_path))[0] == inside
     beside = put(tmp_path, "BiLSTM.json")
-    assert FunctionShelf([], clock).find("BiLSTM", tmp_path)[0] == beside
+    assert FunctionShelf([], clock).find("BiLSTM", str(tmp_path))[0] == beside
     operators = put(tmp_path / "own", "BiLSTM.json")
-    path, function = FunctionShelf([tmp_path / "own"], clock).find("BiLSTM", tmp_path)
+    path, function = FunctionShelf([tmp_path / "own"], clock).find("BiLSTM", str(tmp_path))
     assert path == operators
     assert function.hyperparams == {"hidden": 64}
 
@@ -44,8 +44,8 @@ def test_a_function_beside_the_checkpoint_or_in_functions_is_found_by_the_model_
 def test_nothing_is_found_for_no_name_and_no_directory(tmp_path, clock):
     """Most checkpoints have no function."""
     shelf = FunctionShelf([], clock)
-    assert shelf.find(None, tmp_path) is None
-    assert shelf.find("BiLSTM", tmp_path / "nowhere") is None
+    assert shelf.find(None, str(tmp_path)) is None
+    assert shelf.find("BiLSTM", str(tmp_path / "nowhere")) is None
 
 
 @pytest.mark.parametrize("what", ["link", "fifo", "other", "huge", "metadata"])
@@ -63,17 +63,17 @@ def test_what_is_no_training_function_is_not_on_the_shelf(tmp_path, clock, what)
             (tmp_path / "Net.json").write_text(json.dumps({"training_code": CODE + "#" * (1 << 20)}))
         case "metadata":
             put(tmp_path, "Net_metadata.json")
-    assert FunctionShelf([], clock).find("Net", tmp_path) is None
+    assert FunctionShelf([], clock).find("Net", str(tmp_path)) is None
 
 
 def test_a_change_is_seen_when_the_shelf_is_told_or_after_a_while(tmp_path, clock):
     """A look is good for some seconds; the daemon is told of changes and forgets it sooner."""
     shelf = FunctionShelf([], clock)
-    assert shelf.find("Net", tmp_path) is None
+    assert shelf.find("Net", str(tmp_path)) is None
     put(tmp_path, "Net.json")
-    assert shelf.find("Net", tmp_path) is None
-    shelf.forget(tmp_path)
-    assert shelf.find("Net", tmp_path)[1].hyperparams == {"hidden": 64}
+    assert shelf.find("Net", str(tmp_path)) is None
+    shelf.forget(str(tmp_path))
+    assert shelf.find("Net", str(tmp_path))[1].hyperparams == {"hidden": 64}
     (tmp_path / "Net.json").unlink()
     clock.now += FRESH_SECONDS
-    assert shelf.find("Net", tmp_path) is None
+    assert shelf.find("Net", str(tmp_path)) is None
