@@ -318,6 +318,7 @@ REFUSED = {
     "a mark below the value": (b"N(", "malformed-pickle"),
     # lengths
     "text beyond the end": (b"X\xff\x00\x00\x00abc", "malformed-pickle"),
+    "text of 2 GiB beyond the end": (b"X\xff\xff\xff\x7fabc", "malformed-pickle"),
     "short text beyond the end": (b"\x8c\xffabc", "malformed-pickle"),
     "bytes beyond the end": (b"B\xff\x00\x00\x00abc", "malformed-pickle"),
     "short bytes beyond the end": (b"C\xffabc", "malformed-pickle"),
@@ -376,6 +377,7 @@ def test_a_broken_rule_ends_the_reading(name):
         (b"\x80\x02", "malformed-pickle"),
         (b"\x80\x02N", "malformed-pickle"),
         (b"N.", "forbidden-opcode"),
+        (b"N\x02N.", "forbidden-opcode"),
         (b"\x80\x00N.", "forbidden-opcode"),
         (b"\x80\x01N.", "forbidden-opcode"),
         (b"\x80\x06N.", "forbidden-opcode"),
@@ -475,6 +477,8 @@ def test_newobj_of_an_inert_name_is_the_value():
     """OrderedDict, set and the like come by NEWOBJ too."""
     assert type(value_of(asm.named("collections", "OrderedDict") + b")\x81")) is OrderedDictValue
     assert value_of(asm.named("builtins", "set") + b")\x81") == set()
+    given = value_of(asm.named("builtins", "set") + asm.sequence(asm.listing(ONE)) + b"\x81")
+    assert (type(given), given.new, given.args) == (Opaque, True, ([1],))
 
 
 # Madness --------------------------------------------------------------------------------------------------------------
@@ -577,6 +581,8 @@ def _graph(depth: int) -> bytes:
         "hooks": asm.tensor(hooks=_graph(60)),
         "persistent id": asm.sequence(asm.text("storage"), *[_graph(60)] * 4) + asm.BINPERSID,
         "arguments of NEWOBJ": asm.named("builtins", "set") + _graph(60) + asm.NEWOBJ,
+        "name by stack": asm.text("torch") + _graph(60) + asm.STACK_GLOBAL,
+        "module by stack": _graph(60) + asm.text("Size") + asm.STACK_GLOBAL,
         "state": _OPAQUE + _graph(60) + asm.BUILD,
     }.items(),
     ids=lambda item: item[0],

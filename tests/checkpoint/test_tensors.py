@@ -11,7 +11,7 @@ from ckptd.checkpoint.opcodes import PickleError
 from ckptd.checkpoint.tensors import Builder, storages_of
 from ckptd.checkpoint.values import Global, Opaque, OrderedDictValue, StorageValue, TensorValue
 from tests.checkpoint.machine import codes_of, read, refusal, value_of
-from tests.corpus import asm
+from tests.corpus import asm, hostile_pickles
 
 ints = asm.integer
 HOOKS = asm.call("collections", "OrderedDict")
@@ -77,6 +77,7 @@ PER_CHANNEL = asm.named("torch", "per_channel_affine")
 COO = asm.call("torch.serialization", "_get_layout", asm.text("torch.sparse_coo"))
 CSR = asm.call("torch.serialization", "_get_layout", asm.text("torch.sparse_csr"))
 INDICES = asm.tensor(asm.storage("i", 4, "LongStorage"), size=(2, 2), stride=(2, 1))
+LINE = asm.tensor(asm.storage("l", 2, "LongStorage"), size=(1, 2), stride=(2, 1))
 VALUES = asm.tensor(asm.storage("v", 2), size=(2,), stride=(1,))
 ROWS = asm.tensor(asm.storage("r", 4, "LongStorage"), size=(4,), stride=(1,))
 COLUMNS = asm.tensor(asm.storage("c", 2, "LongStorage"), size=(2,), stride=(1,))
@@ -105,6 +106,7 @@ def describe(tensor: TensorValue) -> tuple[object, ...]:
         "v2, last element": (v2(*args_with(ARGS, 1, ints(0))), ("float32", (2, 2), (2, 1), 0, "dense", False, False)),
         "v2, offset": (asm.tensor(offset=3, size=(1,), stride=(9,)), ("float32", (1,), (9,), 3, "dense", False, False)),
         "v2, scalar": (asm.tensor(offset=3, size=(), stride=()), ("float32", (), (), 3, "dense", False, False)),
+        "v2, empty and long": (asm.tensor(size=(5, 0), stride=(9, 1)), ("float32", (5, 0), (9, 1), 0, "dense", False, False)),
         "v2, empty": (asm.tensor(offset=4, size=(0, 7), stride=(7, 1)), ("float32", (0, 7), (7, 1), 4, "dense", False, False)),
         "v2, expanded": (asm.tensor(size=(9, 4), stride=(0, 1)), ("float32", (9, 4), (0, 1), 0, "dense", False, False)),
         "v2, hooks of None": (v2(*args_with(ARGS, 5, asm.NONE)), ("float32", (2, 2), (2, 1), 0, "dense", False, False)),
@@ -300,12 +302,13 @@ MALFORMED = {
     "sparse, coalesced by number": sparse(COO, asm.sequence(INDICES, VALUES, numbers(5, 5), ints(1))),
     "sparse, numbers for tensors": sparse(COO, asm.sequence(ints(1), VALUES, numbers(5, 5), asm.TRUE)),
     "sparse of sparse": sparse(
-        COO, asm.sequence(INDICES, sparse(COO, asm.sequence(INDICES, VALUES, numbers(5, 5))), numbers(5, 5), asm.TRUE)
+        COO, asm.sequence(INDICES, sparse(COO, asm.sequence(LINE, VALUES, numbers(2))), numbers(5, 5), asm.TRUE)
     ),
     "sparse, negative size": sparse(COO, asm.sequence(INDICES, VALUES, numbers(5, -5), asm.TRUE)),
     "sparse, size of 2^62": sparse(COO, asm.sequence(INDICES, VALUES, asm.sequence(ints(5), _HUGE), asm.TRUE)),
     "sparse, rank 65": sparse(COO, asm.sequence(INDICES, VALUES, numbers(*[1] * 65), asm.TRUE)),
     "sparse, bool in the size": sparse(COO, asm.sequence(INDICES, VALUES, asm.sequence(ints(5), asm.TRUE), asm.TRUE)),
+    "csr, rank 65": sparse(CSR, asm.sequence(ROWS, COLUMNS, VALUES, numbers(*[1] * 65))),
     "coo, indices of floats": sparse(COO, asm.sequence(asm.tensor(), VALUES, numbers(5, 5), asm.TRUE)),
     "coo, indices of rank 1": sparse(COO, asm.sequence(COLUMNS, VALUES, numbers(5), asm.TRUE)),
     "coo, more values than indices": sparse(COO, asm.sequence(INDICES, ROWS, numbers(5, 5), asm.TRUE)),
@@ -353,6 +356,7 @@ def test_a_malformed_tensor_is_a_problem_and_no_end(name):
         "one element beyond": (asm.tensor(size=(5,), stride=(1,)), "tensor-out-of-bounds"),
         "one beyond by offset": (asm.tensor(offset=1), "tensor-out-of-bounds"),
         "one beyond by stride": (asm.tensor(size=(2, 2), stride=(3, 1)), "tensor-out-of-bounds"),
+        "empty, offset beyond a stride": (asm.tensor(size=(0,), stride=(9,), offset=5), "tensor-out-of-bounds"),
         "empty, offset beyond": (asm.tensor(size=(0,), stride=(1,), offset=5), "tensor-out-of-bounds"),
         "scalar of an empty storage": (asm.tensor(asm.storage(numel=0), size=(), stride=()), "tensor-out-of-bounds"),
         "far beyond": (asm.tensor(size=(2**40,), stride=(1,)), "tensor-out-of-bounds"),
@@ -430,6 +434,7 @@ _PARTS = (asm.text("storage"), asm.named("torch", "FloatStorage"), asm.text("0")
         "a class of another module": args_with(_PARTS, 1, asm.named("os", "FloatStorage")),
         "text for a class": args_with(_PARTS, 1, asm.text("FloatStorage")),
         "a number as key": args_with(_PARTS, 2, ints(0)),
+        "a tuple of tuples as key": args_with(_PARTS, 2, hostile_pickles._tuple_graph(60)),
         "a key of 65 characters": args_with(_PARTS, 2, asm.text("0" * 65)),
         "a number as place": args_with(_PARTS, 3, ints(0)),
         "a bool as length": args_with(_PARTS, 4, asm.TRUE),
@@ -547,7 +552,8 @@ def test_far_numbers_have_a_budget():
     assert codes_of(asm.EMPTY_DICT + asm.MARK + near + asm.SETITEMS, budgets) == []
     few = b"".join(ints(i << 20) + asm.NONE for i in range(1, 100))
     assert codes_of(asm.EMPTY_DICT + asm.MARK + few + asm.SETITEMS, budgets) == []
-    for many in (far, reals):
+    steps = b"".join(ints(i * 3) + asm.NONE for i in range(2000))
+    for many in (far, reals, steps):
         body = asm.EMPTY_DICT + asm.MARK + asm.text("a") + asm.NONE + many + asm.SETITEMS
         value, host = read(asm.program(body), budgets)
         assert [problem.code for problem in host.problems] == ["not-rebuilt"]

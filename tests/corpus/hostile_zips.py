@@ -96,6 +96,7 @@ def _headers() -> Iterator[Case]:
         "central offset beyond the file": ("data/0", {"central": {"offset": 2**31}}),
         "central offset of data.pkl": ("data/0", {"central": {"offset": 0}}),
         "central disk": ("data/0", {"central": {"disk": 3}}),
+        "central directory": ("data/0", {"central": {"attributes": 0x10}}),
         "central comment": ("data/0", {"central": {"comment": b"hello"}}),
         "compressed pickle": ("data.pkl", {"method": 8, "packed": packed}),
         "compressed method, stored bytes": ("data/0", {"method": 8}),

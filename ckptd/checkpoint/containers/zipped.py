@@ -35,6 +35,8 @@ _CENTRAL_MARK, _LOCAL_MARK, _DESCRIPTOR_MARK = b"PK\x01\x02", b"PK\x03\x04", b"P
 _TORCH_LOCAL = _LOCAL_MARK + b"\x00\x00\x08\x08" + bytes(18)
 _FLAG_FOLLOWS, _FLAG_UTF8 = 0x0008, 0x0800
 _FULL = 0xFFFFFFFF
+#: The attribute of a directory.  Source: miniz.c of torch, which then leaves the buffer of the member as it was.
+_DIRECTORY = 0x10
 #: (made by, needed) of zip64 end records: what torch writes, and what Python's zipfile writes.
 _END64_VERSIONS = frozenset({(0x031E, 45), (45, 45), (0x032D, 45)})
 _STORED, _DEFLATED = 0, 8
@@ -230,6 +232,9 @@ class _Reader:
             self._problem("zip-comment", f"the member {_shown(name)} has a comment")
         if disk:
             self._problem("header-mismatch", f"the member {_shown(name)} is said to lie on another disk")
+        if outer & _DIRECTORY:
+            self._problem("header-mismatch", f"the member {_shown(name)} is marked as a directory: torch reads nothing of it")
+            outer &= ~_DIRECTORY
         if made or needed != _needed(method) or time or date or inner or outer:
             self._unused.append(f"versions, times or attributes of {_shown(name)}")
         zip64 = False
