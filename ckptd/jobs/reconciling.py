@@ -17,7 +17,7 @@ from ckptd.jobs.tidying import find_undescribed, sweep
 from ckptd.model import PlaceState, Status
 from ckptd.policy.brakes import Freeze, find_freezes
 from ckptd.policy.reconcile import Changes, reconcile
-from ckptd.watch.scanner import Scan, scan
+from ckptd.watch.scanner import Problem, Scan, scan
 
 _log = structlog.get_logger()
 
@@ -67,10 +67,14 @@ def reconcile_root(
     start = time.perf_counter()
     with _without_collections():
         found = scan(root.handle.fd, root.wanted)
+        odd = {problem.path: problem for problem in found.problems if problem.identity is not None}
+        seen = (
+            found.files | {path: problem.identity for path, problem in odd.items() if problem.identity} if odd else found.files
+        )
         places = store.load_places(root.path)
         known = {path: place.identity for path, place in places.items()}
         missing = {path for path, place in places.items() if place.state == PlaceState.MISSING}
-        changes = reconcile(known, found.files, missing=missing, unread=found.unread)
+        changes = reconcile(known, seen, missing=missing, unread=found.unread)
     freezes = () if believe_losses else find_freezes(changes, known, found.devices)
     _tell_freezes(root, freezes)
     root.freezes = freezes
@@ -79,13 +83,12 @@ def reconcile_root(
     root.told &= {(problem.path, problem.finding.code) for problem in found.problems}
     if found.leftovers:
         sweep(root, found.leftovers, max(started_at, time.time() - _LEFT_SECONDS))
-    _hand_on(root, ingest, changes, places)
+    _hand_on(root, ingest, changes, places, odd)
     ingest.upkeep.retry(root.number)
     if why not in BY_THE_CLOCK:
         _look_closer(root, store, ingest, found)
     for problem in found.problems:
-        before = known.get(problem.path)
-        if before is None or problem.identity is None or before[1:] != problem.identity[1:]:
+        if problem.identity is None:
             ingest.report(root.number, problem)
     done = Reconciled(
         seen=len(found.files),
@@ -122,14 +125,21 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _hand_on(root: WatchedRoot, ingest: Ingest, changes: Changes, places: Mapping[str, KnownPlace]) -> None:
+def _hand_on(
+    root: WatchedRoot, ingest: Ingest, changes: Changes, places: Mapping[str, KnownPlace], odd: Mapping[str, Problem]
+) -> None:
+    """Give every difference to its stage; what is no file and bears the name of one is written down as that."""
     number = root.number
     for old, new in changes.moved:
-        ingest.losses.expect_move(number, old, new)
-        ingest.expect((number, new))
-    for path in (*changes.new, *changes.changed, *changes.returned, *changes.renumbered):
-        ingest.expect((number, path))
-    for path in changes.vanished:
+        if new not in odd:
+            ingest.losses.expect_move(number, old, new)
+    here = (*changes.new, *changes.changed, *changes.returned, *changes.renumbered, *(new for _, new in changes.moved))
+    for path in here:
+        if path in odd:
+            ingest.report(number, odd[path])
+        else:
+            ingest.expect((number, path))
+    for path in (*changes.vanished, *(old for old, new in changes.moved if new in odd)):
         ingest.losses.mark_missing((number, path), places[path])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -134,7 +135,10 @@ class Settling:
         return outcome
 
     def _judge(self, place: Place, fd: int, now: float) -> Outcome | None:
-        identity = Identity.of(os.fstat(fd))
+        seen = os.fstat(fd)
+        if not stat.S_ISREG(seen.st_mode):  # swapped for something else since it was noticed
+            return Gone(place)
+        identity = Identity.of(seen)
         tracked = track(self._tracked.get(place), identity, now, closed=place in self._closed)
         self._closed.discard(place)
         self._tracked[place] = tracked

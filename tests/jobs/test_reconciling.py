@@ -1,0 +1,137 @@
+"""The full picture against the index: differences, brakes, and what only a start looks at."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ckptd.model import PlaceState
+from tests.jobs.stages import names, staged
+from tests.jobs.test_ingest import save
+
+
+@pytest.fixture
+def models(tmp_path):
+    return tmp_path / "models"
+
+
+def fill(stages, count):
+    """Save and index some checkpoints."""
+    for number in range(count):
+        save(stages.path / f"m{number}.pth", seed=number)
+    stages.reconcile("start")
+
+
+def states(stages):
+    return {path: place.state for path, place in stages.store.load_places(stages.root.path).items()}
+
+
+def test_a_second_look_reads_nothing(models):
+    """New files are read at the first, and a second start finds all of them unchanged."""
+    with staged(models) as stages:
+        fill(stages, 3)
+        assert sorted(stages.reader.read) == ["m0.pth", "m1.pth", "m2.pth"]
+        again = stages.reconcile("start")
+        assert (again.seen, again.unchanged, again.new) == (3, 3, 0)
+        assert len(stages.reader.read) == 3
+
+
+def test_moved_changed_new_and_gone_files_are_told_apart(models):
+    """After an hour in which nobody looked."""
+    with staged(models) as stages:
+        fill(stages, 4)
+        number = stages.record("m0.pth").id
+        (models / "m0.pth").rename(models / "there.pth")
+        save(models / "m1.pth", seed=99)
+        (models / "m2.pth").unlink()
+        save(models / "new.pth", seed=100)
+        done = stages.reconcile("start")
+        assert (done.moved, done.changed, done.missing, done.new, done.unchanged) == (1, 1, 1, 1, 1)
+        assert sorted(stages.reader.read[4:]) == ["m1.pth", "new.pth"]
+        assert stages.record("there.pth").id == number
+        assert states(stages) == {
+            "there.pth": "ready",
+            "m1.pth": "ready",
+            "m2.pth": "missing",
+            "m3.pth": "ready",
+            "new.pth": "ready",
+        }
+
+
+def test_a_move_that_has_to_settle_is_a_move_all_the_same(models):
+    """The old place is not given up while the new one is waited for; no lease can be had on a file that is open."""
+    with staged(models) as stages:
+        fill(stages, 2)
+        number = stages.record("m0.pth").id
+        (models / "m0.pth").rename(models / "there.pth")
+        with (models / "there.pth").open("r+b"):
+            stages.reconcile("start")
+            stages.settle(1.0)
+            assert states(stages) == {"m0.pth": "ready", "m1.pth": "ready"}
+        stages.hint("there.pth")
+        stages.settle(5.0)
+        assert stages.record("there.pth").id == number
+        assert len(stages.reader.read) == 2
+
+
+def test_losing_most_files_freezes_and_a_person_can_believe_it(models):
+    """Nothing is marked missing, the log says so once, and `--believe-losses` ends it."""
+    with staged(models) as stages:
+        fill(stages, 20)
+        for number in range(15):
+            (models / f"m{number}.pth").unlink()
+        for _ in range(2):
+            done = stages.reconcile("schedule")
+            assert (done.missing, done.frozen) == (15, 15)
+            assert set(states(stages).values()) == {"ready"}
+        assert len(names(stages.log, "root.frozen")) == 1
+        stages.hint("m0.pth", closed=False)
+        stages.settle(1.0)
+        assert states(stages)["m0.pth"] == "ready"
+        done = stages.reconcile("scan", believe_losses=True)
+        assert (done.missing, done.frozen) == (15, 0)
+        assert list(states(stages).values()).count("missing") == 15
+        assert stages.root.freezes == ()
+
+
+def test_frozen_files_that_come_back_are_as_they_were(models, tmp_path):
+    """The freeze ends, nothing is read again."""
+    with staged(models) as stages:
+        fill(stages, 20)
+        (tmp_path / "away").mkdir()
+        for number in range(15):
+            (models / f"m{number}.pth").rename(tmp_path / "away" / f"m{number}.pth")
+        stages.reconcile("schedule")
+        assert stages.root.freezes
+        for number in range(15):
+            (tmp_path / "away" / f"m{number}.pth").rename(models / f"m{number}.pth")
+        stages.reconcile("schedule")
+        stages.settle(5.0)
+        assert stages.root.freezes == ()
+        assert set(states(stages).values()) == {"ready"}
+
+
+def test_a_trouble_that_lasts_is_told_once(models):
+    """A link to elsewhere is no row and one line in the log; gone and back again it is news."""
+    with staged(models) as stages:
+        (models / "out.pth").symlink_to("/etc/passwd")
+        for _ in range(3):
+            stages.reconcile("schedule")
+        assert names(stages.log, "watch.degraded") == [("watch.degraded", "out.pth")]
+        (models / "out.pth").unlink()
+        stages.reconcile("schedule")
+        (models / "out.pth").symlink_to("/etc/passwd")
+        stages.reconcile("schedule")
+        assert len(names(stages.log, "watch.degraded")) == 2
+
+
+def test_odd_things_with_a_checkpoint_s_name_are_rows(models):
+    """A FIFO is neither opened nor forgotten."""
+    with staged(models) as stages:
+        os.mkfifo(models / "pipe.pth")
+        stages.reconcile("start")
+        stages.reconcile("schedule")
+        record = stages.record("pipe.pth")
+        assert (record.state, record.inspection.status.value) == (PlaceState.REJECTED, "not_a_checkpoint")
+        assert len(names(stages.log, "checkpoint.rejected")) == 1
