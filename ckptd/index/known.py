@@ -50,6 +50,8 @@ class Recalled(NamedTuple):
 
 _p = places.c
 _KNOWN = select(_p.path, _p.id, _p.state, _p.sha256, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
+_is_missing = _p.state == PlaceState.MISSING.value
+_IDENTITIES = select(_p.path, _is_missing, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
 #: A root is most of the table: to read it from end to end takes half the time of going by way of the index, which the plus
 #: forbids.  Source: "Disqualifying WHERE clause terms using unary +" in SQLite's notes on its query planner.
 _ALL = (literal_column("+places.host", String), literal_column("+places.root", LargeBinary))
@@ -60,6 +62,24 @@ def load_root_places(connection: Connection, host: str, root: bytes) -> dict[str
     """Give every known place of a root: relative path → place."""
     host_column, root_column = _ALL if connection.dialect.name == "sqlite" else (_p.host, _p.root)
     return _load(connection, (host_column == host, root_column == root))
+
+
+def load_root_identities(connection: Connection, host: str, root: bytes) -> tuple[dict[str, RawIdentity], set[str]]:
+    """Give the identity of every known place of a root, and which of them are missing: all that a comparison needs."""
+    host_column, root_column = _ALL if connection.dialect.name == "sqlite" else (_p.host, _p.root)
+    encoding, errors, decode = _ENCODING, _ERRORS, bytes.decode
+    known: dict[str, RawIdentity] = {}
+    missing = set()
+    with _uncollected():
+        rows: Any = connection.execute(_IDENTITIES.where(host_column == host, root_column == root)).cursor
+        for path, is_missing, dev, ino, size, mtime_ns, ctime_ns in rows:
+            if dev < 0 or ino < 0:
+                dev, ino = unsigned(dev), unsigned(ino)  # noqa: PLW2901 — the one row in a million
+            name = decode(path, encoding, errors)
+            known[name] = (dev, ino, size, mtime_ns, ctime_ns)
+            if is_missing:
+                missing.add(name)
+    return known, missing
 
 
 def load_some_places(connection: Connection, where: tuple[ColumnElement[bool], ...]) -> dict[str, KnownPlace]:
@@ -75,12 +95,14 @@ def _load(connection: Connection, where: tuple[ColumnElement[bool], ...]) -> dic
 
 
 def _places_of(rows: Iterable[Any]) -> dict[str, KnownPlace]:
-    encoding, errors, decode, make = _ENCODING, _ERRORS, bytes.decode, KnownPlace._make
+    encoding, errors, decode, new = _ENCODING, _ERRORS, bytes.decode, tuple.__new__
     known = {}
     for path, number, state, sha256, dev, ino, size, mtime_ns, ctime_ns in rows:
         if dev < 0 or ino < 0:
             dev, ino = unsigned(dev), unsigned(ino)  # noqa: PLW2901 — the one row in a million
-        known[decode(path, encoding, errors)] = make((number, (dev, ino, size, mtime_ns, ctime_ns), state, sha256))
+        # What `KnownPlace(…)` does, without the call in between.
+        place = new(KnownPlace, (number, (dev, ino, size, mtime_ns, ctime_ns), state, sha256))
+        known[decode(path, encoding, errors)] = place
     return known
 
 

@@ -22,12 +22,12 @@ from ckptd.errors import CkptdError, IndexUnavailableError, WorkerError
 from ckptd.index import queries
 from ckptd.index.batch import Batch
 from ckptd.index.connecting import open_engine
-from ckptd.index.known import KnownPlace, Recalled, load_root_places, load_some_places
+from ckptd.index.known import KnownPlace, Recalled, load_root_identities, load_root_places, load_some_places
 from ckptd.index.migrate import upgrade
 from ckptd.index.payload import inspection_of
 from ckptd.index.tables import bounded, contents, outputs, places, roots, signed
 from ckptd.index.trouble import IndexBrokenError, broken, translated
-from ckptd.model import Identity, PlaceState, Record, Status
+from ckptd.model import Identity, PlaceState, RawIdentity, Record, Status
 
 __all__ = ["Batch", "IndexBrokenError", "KnownPlace", "Recalled", "Store"]
 
@@ -129,6 +129,11 @@ class Store:
                 return load_root_places(connection, self.host, os.fsencode(root))
             c, (first, behind) = places.c, (os.fsencode(below + "/"), os.fsencode(below + "0"))
             return load_some_places(connection, (*self._in(root), c.path >= first, c.path < behind))
+
+    def load_identities(self, root: str) -> tuple[dict[str, RawIdentity], set[str]]:
+        """Give the identity of every known place of a root, and which of them are missing; the leanest way to compare."""
+        with self._reading() as connection:
+            return load_root_identities(connection, self.host, os.fsencode(root))
 
     def find_place(self, root: str, path: str) -> KnownPlace | None:
         """Give one known place."""

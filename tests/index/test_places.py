@@ -241,6 +241,18 @@ def test_load_places_below_a_directory_takes_that_directory_only(store):
     assert len(store.load_places(ROOT)) == 6
 
 
+def test_identities_alone_are_what_the_places_say(store):
+    """And which of them are missing."""
+    fill(store, {name: inspection(name) for name in ["a.pth", "b.pth", os.fsdecode(b"\xff.pth")]})
+    fill(store, {"other.pth": inspection()}, root="/srv/other")
+    with store.batch() as batch:
+        batch.record_missing(ROOT, "b.pth", now=NOW)
+        batch.record_ready(ROOT, "max.pth", Identity(MOST, MOST, 1, 2, 3), inspection(), now=NOW)
+    known, missing = store.load_identities(ROOT)
+    assert known == {path: place.identity for path, place in store.load_places(ROOT).items()}
+    assert missing == {"b.pth"}
+
+
 def test_roots_and_hosts_do_not_mix(store):
     """A root's count, id and outputs are its own, and another host's places are no business of ours."""
     fill(store, {"a.pth": inspection()})
