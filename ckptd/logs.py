@@ -51,6 +51,7 @@ def configure_logs(
     if quiet and settings.level != "debug":
         level = max(level, logging.WARNING)
     as_json = settings.format == "json" or (settings.format == "auto" and not stream.isatty())
+    colors = stream.isatty() and not environ.get("NO_COLOR")
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -59,7 +60,7 @@ def configure_logs(
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             escape_values,
-            *_renderers(as_json=as_json, colors=stream.isatty() and not environ.get("NO_COLOR"), journal=_is_journal(stream, environ)),
+            *_renderers(as_json=as_json, colors=colors, journal=_is_journal(stream, environ)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
