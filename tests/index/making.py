@@ -28,7 +28,7 @@ DAY = 86_400.0
 
 def digest(text: str) -> str:
     """Make a digest out of a word."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def identity(number: int, **changes: int) -> Identity:
