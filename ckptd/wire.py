@@ -217,7 +217,15 @@ def _read_layer(value: object) -> Layer:
 
 def _read_identity(value: object) -> Identity:
     item = _object(value, _IDENTITY, "identity")
-    return Identity(**{key: _integer(item[key], f"identity.{key}") for key in Identity._fields})
+    return Identity(**{key: _number_of_file(item[key], key) for key in Identity._fields})
+
+
+def _number_of_file(value: object, key: str) -> int:
+    if key in ("dev", "ino"):  # unsigned in the kernel, and network file systems do use the upper half
+        if type(value) is not int or not 0 <= value < 2**64:
+            _refuse(f"identity.{key}", "is not an unsigned 64-bit integer")
+        return value
+    return _integer(value, f"identity.{key}")
 
 
 def _refuse(key: str, why: str) -> NoReturn:

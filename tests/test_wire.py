@@ -110,3 +110,25 @@ def test_deep_hyperparameters_are_refused():
     value["metadata"]["hyperparameters"] = {"deep": deep}
     with pytest.raises(WorkerError):
         wire.inspection_from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "taken"),
+    [
+        ("ino", 2**64 - 1, True),
+        ("dev", 2**63, True),
+        ("ino", 2**64, False),
+        ("ino", -1, False),
+        ("mtime_ns", -1, True),
+        ("mtime_ns", 2**63, False),
+    ],
+)
+def test_numbers_of_files_are_unsigned_and_their_times_are_not(key, value, taken):
+    """Inodes of network file systems use all 64 bits; a time may lie before 1970."""
+    answer = as_json()
+    answer["identity"][key] = value
+    if taken:
+        assert getattr(wire.inspection_from_json(answer).identity, key) == value
+    else:
+        with pytest.raises(WorkerError, match=f"identity.{key}"):
+            wire.inspection_from_json(answer)
