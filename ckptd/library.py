@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from ckptd.metadata.sidecar import ensure
 from ckptd.model import Json, Record
 from ckptd.settings import Settings, load_settings
 from ckptd.storage.atomic import exchange_if_same
+from ckptd.text import escape
 
 _Path = str | os.PathLike[str]
 
@@ -143,10 +145,7 @@ def save(
 def _check(metrics: Mapping[str, float] | None, hyperparameters: Mapping[str, Json] | None) -> dict[str, Any]:
     stated: dict[str, Any] = {}
     if metrics:
-        for name, value in metrics.items():
-            if normalise(canonical(name), float(value)) is None:
-                raise UsageError("save metrics", path=name, why=f"{value} is no finite number", cure="leave it out")
-        stated["metrics"] = {name: float(value) for name, value in metrics.items()}
+        stated["metrics"] = {name: _number(name, value) for name, value in metrics.items()}
     if hyperparameters:
         try:
             stated["hyperparameters"] = json.loads(json.dumps(dict(hyperparameters), allow_nan=False))
@@ -154,6 +153,16 @@ def _check(metrics: Mapping[str, float] | None, hyperparameters: Mapping[str, Js
             why = f"they are no plain JSON: {error}"
             raise UsageError("save hyperparameters", why=why, cure="numbers, texts, lists, dicts") from error
     return stated
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)  # a tensor of one number too
+    except (TypeError, ValueError):
+        number = math.nan
+    if normalise(canonical(name), number) is None:
+        raise UsageError("save metrics", path=name, why=f"{escape(str(value))} is no finite number", cure="leave it out")
+    return number
 
 
 def _describe(directory: int, target: Path, stated: dict[str, Any]) -> None:
