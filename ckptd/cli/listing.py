@@ -117,13 +117,11 @@ def best(*, metric: str, group: str | None, mode: Literal["min", "max"] | None, 
     return 0 if records else 1
 
 
-def _canonical(records: Sequence[Record], metric: str) -> str:
-    """Find the name under which the records have the metric, where it was asked for as a file spells it."""
-    for record in records:
-        metadata = None if record.inspection is None else record.inspection.metadata
-        if metadata is None or metric in metadata.metrics:
-            continue
-        for name, spelling in metadata.spellings.items():
-            if spelling == metric:
-                return name
-    return metric
+def _canonical(records: Sequence[Record], metric: str) -> str | None:
+    """Find the name under which all records have the metric; None where groups were judged by different ones."""
+    known = [record.inspection.metadata for record in records if record.inspection is not None]
+    spelt = [name for metadata in known for name, spelling in metadata.spellings.items() if spelling == metric]
+    for name in (metric, *spelt):
+        if all(name in metadata.metrics for metadata in known):
+            return name
+    return None
