@@ -31,6 +31,7 @@ def rebuild_index(open_engine: OpenEngine, state_dir: Path, name: str, progress:
     _remove(state_dir, fresh)
     with selectors.DefaultSelector() as selector, open_engine(selector, fresh) as engine:
         engine.store.import_first_seen(find_first_seen(engine.journal.replay()))
+        _record_outputs(engine)
         summary = scan_roots(engine, selector, (), progress)
         engine.store.finish()
         engine.store.close()
@@ -53,6 +54,22 @@ def find_first_seen(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str],
                 if (root, source) in first:
                     first[root, path] = first[root, source]
     return first
+
+
+def find_outputs(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, float]]:
+    """Take out of the journal what we wrote ourselves: (root, path) → (digest, when), the last word for each."""
+    outputs: dict[tuple[str, str], tuple[str, float]] = {}
+    for line in lines:
+        match line:
+            case {"event": "output", "root": str(root), "path": str(path), "sha256": str(digest), "at": float(at) | int(at)}:
+                outputs[root, path] = digest, at
+    return outputs
+
+
+def _record_outputs(engine: Engine) -> None:
+    with engine.store.batch() as batch:
+        for (root, path), (digest, at) in find_outputs(engine.journal.replay()).items():
+            batch.record_output(root, path, digest, "sidecar", now=at)
 
 
 def _remove(state_dir: Path, name: str) -> None:
