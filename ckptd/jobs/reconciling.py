@@ -101,7 +101,9 @@ def reconcile_root(
         frozen=sum(len(freeze.lost) for freeze in freezes),
         seconds=round(time.perf_counter() - start, 6),
     )
-    _log.info("scan.finished", root=root.path, why=why, **{name: getattr(done, name) for name in done.__slots__})
+    # A polled root is looked at twice a minute; that nothing happened is no news.
+    tell = _log.debug if why == "polling" and done.seen == done.unchanged and not done.missing else _log.info
+    tell("scan.finished", root=root.path, why=why, **{name: getattr(done, name) for name in done.__slots__})
     return done
 
 

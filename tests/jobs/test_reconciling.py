@@ -135,3 +135,14 @@ def test_odd_things_with_a_checkpoint_s_name_are_rows(models):
         record = stages.record("pipe.pth")
         assert (record.state, record.inspection.status.value) == (PlaceState.REJECTED, "not_a_checkpoint")
         assert len(names(stages.log, "checkpoint.rejected")) == 1
+
+
+def test_polling_that_finds_nothing_is_no_news(models):
+    """Twice a minute and root; a look that found something is told."""
+    with staged(models) as stages:
+        fill(stages, 1)
+        stages.reconcile("polling")
+        save(models / "new.pth", seed=7)
+        stages.reconcile("polling")
+        levels = [entry["log_level"] for entry in stages.log if entry["event"] == "scan.finished"]
+        assert levels == ["info", "debug", "info"]
