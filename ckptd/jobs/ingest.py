@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import structlog
 
-from ckptd.checkpoint.understanding import rename
-from ckptd.errors import IndexUnavailableError, WorkerError
+from ckptd.errors import WorkerError
 from ckptd.index.batch import Batch
 from ckptd.index.store import Recalled, Store
 from ckptd.jobs.losses import Losses, is_gone
 from ckptd.jobs.reading import Place, Read, Reading
+from ckptd.jobs.recalling import Recalling
 from ckptd.jobs.recording import Recording
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.settling import Arrived, Gone, Settling, Unreadable
 from ckptd.jobs.upkeep import SIDECAR_ENDINGS, Upkeep
-from ckptd.model import INSPECTOR_VERSION, Finding, Identity, Inspection, Severity, Status
+from ckptd.model import Finding, Identity, Inspection, Severity, Status
+from ckptd.text import escape
 from ckptd.watch.scanner import Absent, Directory, Problem, RegularFile, observe, scan
 
 _log = structlog.get_logger()
@@ -43,13 +43,6 @@ class Counts:
     recalled: int = 0
     rejected: int = 0
     failed: int = 0
-
-
-class Known(NamedTuple):
-    """A content that needs no reading, and where it was moved from, if it was."""
-
-    inspection: Inspection
-    source: str | None
 
 
 class Ingest:
@@ -88,12 +81,12 @@ class Ingest:
         self._settling = settling
         self._reading = reading
         self._recording = recording
+        self._recalling = Recalling(roots, store, losses)
         self._now = now
         self._wall = wall
         self._next_try = next_try
         self._failures: dict[Place, tuple[Identity, int]] = {}
         self._hinted: set[Place] = set()
-        self._unbelieved: set[Place] = set()
 
     # — what comes in —
 
@@ -138,7 +131,7 @@ class Ingest:
 
     def read_again(self, place: Place) -> None:
         """Read a file whatever is known of it."""
-        self._unbelieved.add(place)
+        self._recalling.disbelieve(place)
         self.expect(place)
 
     def report(self, number: int, problem: Problem) -> None:
@@ -243,23 +236,13 @@ class Ingest:
             room -= 1
             if not room:
                 break
-        known = self._find_known(arrived)
+        known = self._recalling.find_known(arrived)
         for file in arrived:
             self._take_arrived(file, known.get(file.identity, []))
 
-    def _find_known(self, arrived: list[Arrived]) -> dict[Identity, list[Recalled]]:
-        if not arrived:
-            return {}
-        # Numbers of devices change with a mount or a boot; a place that is the same but for that is the same.
-        numbered_anew = [root.path for root in self._roots]
-        try:
-            return self._store.find_contents([file.identity for file in arrived], unnumbered=numbered_anew)
-        except IndexUnavailableError:  # then everything is read, which is slower and as right
-            return {}
-
     def _take_arrived(self, file: Arrived, candidates: list[Recalled]) -> None:
         place = file.place
-        known = self._choose(file, candidates)
+        known = self._recalling.choose(file, candidates)
         if known is not None:
             os.close(file.fd)
             self.counts.recalled += 1
@@ -272,25 +255,6 @@ class Ingest:
         shown = os.path.join(self._roots[place[0]].path, place[1])
         self._reading.start(place, file.identity, file.fd, shown)
 
-    def _choose(self, file: Arrived, candidates: list[Recalled]) -> Known | None:
-        """Decide whether a file has to be read.
-
-        Not when the index knows this very state of it, and not when it is a known file under a new name (its ctime alone
-        changed, and nothing lies any more where it was).  A changed ctime alone may be a chmod or a further hard link, but
-        also somebody who wrote and set the clock: such a file is read again, and so is one that another name speaks of.
-        """
-        root = self._roots[file.place[0]].path
-        current = [one for one in candidates if one.inspection.inspector_version == INSPECTOR_VERSION]
-        source = self.losses.find_source(file.place, file.identity, [one.path for one in current if one.root == root])
-        if file.place in self._unbelieved:
-            self._unbelieved.discard(file.place)
-            return None
-        exact = next((one for one in current if one.is_exact and (one.root, one.path) == (root, file.place[1])), None)
-        if source is not None:
-            moved = next((one for one in current if one.path == source and one.root == root), exact)
-            return None if moved is None else Known(_renamed(moved.inspection, file.place[1]), source)
-        return None if exact is None else Known(exact.inspection, None)
-
     def _take_read(self, read: Read) -> None:
         hinted = read.place in self._hinted
         self._hinted.discard(read.place)
@@ -300,7 +264,6 @@ class Ingest:
         if read.error is not None or read.inspection is None:
             self._fail(read.place, read.identity, read.error)
             return
-        self._failures.pop(read.place, None)
         self.counts.read += 1
         self._record(read.place, read.identity, replace(read.inspection, path=read.place[1]), recalled=False)
 
@@ -320,6 +283,16 @@ class Ingest:
 
     def _record(
         self, place: Place, identity: Identity, inspection: Inspection, *, recalled: bool, source: str | None = None
+    ) -> None:
+        try:
+            self._describe_and_write(place, identity, inspection, recalled=recalled, source=source)
+            self._failures.pop(place, None)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            # A mistake of ours that one file brings to light must not end the daemon, at each of its starts anew.
+            self._fail(place, identity, WorkerError("it could not be recorded", why=f"{type(error).__name__}: {error}"))
+
+    def _describe_and_write(
+        self, place: Place, identity: Identity, inspection: Inspection, *, recalled: bool, source: str | None
     ) -> None:
         root, wall = self._roots[place[0]], self._wall()
         before = self._store.find_place(root.path, place[1]) if recalled and source is None else None
@@ -360,7 +333,7 @@ class Ingest:
         again = self._next_try(failures, self._now())
         root = self._roots[place[0]].path
         _log.warning("worker.failed", root=root, path=place[1], reason=str(error), failures=failures, again=again is not None)
-        finding = Finding("inspection-failed", Severity.ERROR, f"it could not be inspected: {error}")
+        finding = Finding("inspection-failed", Severity.ERROR, f"it could not be inspected: {escape(str(error), 500)}")
         self._reject(place, identity, Status.FAILED, finding, told=again is not None)
         if again is not None:
             self._settling.expect(place, self._now(), closed=False, delay=again - self._now())
@@ -374,7 +347,3 @@ class Ingest:
         self.counts.rejected += 1
         values = {"root": root, "path": place[1], "digest": None, "status": status.value}
         self._recording.tell("warning", "checkpoint.rejected", **values, findings=[finding.code], reason=finding.message)
-
-
-def _renamed(inspection: Inspection, path: str) -> Inspection:
-    return replace(inspection, metadata=rename(inspection.metadata, path))

@@ -13,9 +13,10 @@ from ckptd.jobs.reading import Place
 from ckptd.jobs.recording import Recording
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.metadata.sidecar import Action, SidecarResult
-from ckptd.model import Identity, Inspection, Record
+from ckptd.model import Finding, Identity, Inspection, Record, Severity
 from ckptd.policy.retry import find_next_try
 from ckptd.storage.beneath import open_parent_beneath
+from ckptd.text import escape
 
 #: Endings of the files that hold metadata; anybody may write them.
 SIDECAR_ENDINGS = ("_metadata.json", ".ckptd.json")
@@ -142,7 +143,12 @@ class Upkeep:
                 again.append(place)
                 continue
             self._due[place] = _Due(_NEVER, one.failures)
-            self._describe_record(place, record)
+            try:
+                self._describe_record(place, record)
+            except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+                # As in `Ingest`: one file must not end the daemon.
+                finding = Finding("sidecar-not-written", Severity.WARNING, escape(f"{type(error).__name__}: {error}"))
+                self._note(place, SidecarResult(Action.FAILED, findings=(finding,)))
             if place in self._due:
                 refused.add(directory)
         return again

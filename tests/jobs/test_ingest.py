@@ -275,3 +275,47 @@ def test_the_index_that_cannot_be_written_loses_nothing(models):
         stages.settle(5.0)
         assert ("index.available", None) in names(stages.log)
         assert stages.record("a.pth").state is PlaceState.READY
+
+
+def test_a_mistake_of_ours_that_one_file_brings_to_light_ends_nothing(models):
+    """The file is a row with status failed and is tried again; its neighbours are indexed."""
+    with staged(models) as stages:
+        describe = stages.describing.describe
+
+        def stumble(root, path, inspection, *, now):
+            if path == "bad.pth":
+                raise KeyError("a field that nobody thought of")
+            return describe(root, path, inspection, now=now)
+
+        stages.describing.describe = stumble
+        for name in ("bad.pth", "good.pth"):
+            save(models / name, seed=len(name))
+            stages.hint(name)
+        stages.settle()
+        assert stages.record("bad.pth").inspection.status is Status.FAILED
+        assert stages.record("good.pth").inspection.status is Status.OK
+        stages.describing.describe = describe
+        stages.settle(5.0)
+        assert stages.record("bad.pth").inspection.status is Status.OK
+        stages.describing.describe = stumble
+        (models / "bad_metadata.json").unlink()
+        stages.hint("bad_metadata.json", closed=False)
+        stages.settle(1.0)
+        assert ("sidecar.failed", "bad.pth") in names(stages.log)
+
+
+def test_a_file_that_can_never_be_recorded_is_given_up(models):
+    """Four tries, as for any failure; then the next start or a change of the file."""
+    with staged(models) as stages:
+
+        def stumble(root, path, inspection, *, now):
+            raise KeyError(path)
+
+        stages.describing.describe = stumble
+        save(models / "bad.pth")
+        stages.hint("bad.pth")
+        stages.settle()
+        for wait in (5.0, 60.0, 600.0, 100_000.0):
+            stages.settle(wait)
+        assert len(stages.reader.read) == 4
+        assert len(names(stages.log, "checkpoint.rejected")) == 1
