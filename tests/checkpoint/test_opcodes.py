@@ -7,8 +7,11 @@ import pickle
 import pickletools
 import random
 import struct
+import subprocess
+import sys
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -590,3 +593,36 @@ def _graph(depth: int) -> bytes:
 def test_a_tuple_graph_costs_nothing(body):
     """A tuple of twice the same tuple, 60 deep: hashing, comparing or showing it would take for ever."""
     _survives(asm.program(body[1]))
+
+
+_WATCHED = """
+import sys
+from ckptd.checkpoint.opcodes import PickleError, run
+from ckptd.checkpoint.tensors import Builder
+from tests.corpus import asm, gadgets, hostile_code
+calls = gadgets.certain("/nowhere/canary") + gadgets.exotic("/nowhere/canary")
+programs = [asm.program(asm.mapping({"w": asm.integer(1), "x": gadget.code})) for gadget in calls]
+programs += [asm.program(asm.stack_global(g.module, g.name) + asm.sequence(*g.args) + asm.NEWOBJ, 4) for g in calls]
+programs.append(b"junk")
+modules, seen = set(sys.modules), []
+def one(data):
+    try:
+        return run(data, 0, Builder())
+    except PickleError as error:
+        return str(error)
+one(programs[0]), one(programs[-1])
+sys.addaudithook(lambda event, args: seen.append(event))
+for data in programs:
+    one(data)
+print(len(programs), seen, sorted(set(sys.modules) - modules))
+"""
+
+
+def test_nothing_is_looked_up_or_run():
+    """No import, no file, no code object, no process: gadgets of every kind raise no audit event at all."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    count, _, rest = done.stdout.partition(" ")
+    assert int(count) > 200
+    assert rest == "[] []\n"

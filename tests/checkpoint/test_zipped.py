@@ -357,6 +357,13 @@ def test_of_two_names_the_last_one_counts():
     assert [problem.code for problem in found.problems] == ["duplicate-member"]
 
 
+def test_torch_looks_for_names_in_any_case():
+    """A record in upper case is none that torch writes, and is found where torch would find it."""
+    found = read(make_zip(zips.changed(members(), "data.pkl", name=b"archive/DATA.pkl")))
+    assert "data.pkl" in found.members
+    assert [problem.code for problem in found.problems] == ["unknown-member"]
+
+
 def test_names_are_harmless():
     """Messages show names escaped, and keys of members are text whatever the bytes."""
     found = read(_with(Member(b"archive/\x1b[2J\xff\n", b"x")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zlib
 from collections.abc import Iterator
 
 from ckptd.model import Status
@@ -152,6 +153,12 @@ def _places(canary: str) -> Iterator[Case]:
         yield raw(f"place-{name}", zips.checkpoint(asm.program(body)), _UNSAFE, f"os.system as {name}")
 
 
+def _deflated(pickled: bytes) -> list[zips.Member]:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = stream.compress(pickled) + stream.flush()
+    return zips.changed(zips.records(pickled, {}), "data.pkl", method=8, packed=packed)
+
+
 def _protocols(canary: str) -> Iterator[Case]:
     for protocol in range(6):
         body = pickle.dumps({"x": gadgets.Payload(canary)}, protocol)
@@ -191,5 +198,8 @@ def _corners(canary: str) -> Iterator[Case]:
     yield raw("evil-after-stop", zips.checkpoint(second), _UNSAFE | NOT_OK, "a second pickle behind STOP")
     twice = [*zips.records(good), zips.Member(b"archive/data.pkl", evil)]
     yield raw("evil-duplicate", zips.make_zip(twice), _UNSAFE, "torch takes the last of two data.pkl")
+    loud = zips.changed(zips.records(evil, {}), "data.pkl", name=b"archive/DATA.PKL")
+    yield raw("evil-upper case", zips.make_zip(loud), _UNSAFE, "torch finds data.pkl in whatever case")
+    yield raw("evil-deflated", zips.make_zip(_deflated(evil)), _UNSAFE, "torch inflates a pickle that is compressed")
     twin = [*zips.records(good), zips.Member(b"archive/DATA.PKL", evil)]
     yield raw("evil-case-twin", zips.make_zip(twin), _UNSAFE, "torch compares names without case")

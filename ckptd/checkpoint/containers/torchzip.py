@@ -142,6 +142,7 @@ def _read_pickle(contents: Contents, source: Source, file: ZipFile, budgets: Bud
         return
     if member.method:
         contents.problem("malformed-container", "data.pkl is compressed")
+        note_dangerous(contents, _inflate(source, member, budgets.pickle_bytes) or b"")  # torch inflates it, and runs it
         return
     data = source.read(member.offset, member.length)
     span = contents.records["data.pkl"]

@@ -73,7 +73,7 @@ class ZipFile(NamedTuple):
     """A zip as its directory tells it.
 
     Attributes:
-        members: name without folder → member; of two equal names the one torch would take.
+        members: name without folder → member; of two equal names the one torch would take, and in the case that it looks for.
         problems: what is wrong with it.
         torchscript: True when it holds a program.
     """
@@ -283,6 +283,8 @@ class _Reader:
             placed = self._placed.get(entry.offset)
             if placed is not None:
                 key = name.decode("utf-8", "backslashreplace")
+                if not _is_known(key) and _is_known(key.lower()):
+                    key = key.lower()  # torch looks for names without regard to case
                 members[key] = placed._replace(name=key)
         return members
 
@@ -397,14 +399,17 @@ class _Reader:
                 self._problem("header-mismatch", f"the member {_shown(entry.name)} has two sizes")
         elif not (torchscript and entry.method == _DEFLATED):
             self._problem("compressed-member", f"the member {_shown(entry.name)} is compressed")
-        known = name in _KNOWN or (name.startswith("data/") and name.isascii() and name[5:].isalnum())
-        if not known and not torchscript:
+        if not _is_known(name) and not torchscript:
             self._problem("unknown-member", f"torch.save writes no member like {_shown(entry.name)}")
 
 
 def _needed(method: int) -> int:
     """Give the version that miniz says is needed to extract a member."""
     return 20 if method == _DEFLATED else 0
+
+
+def _is_known(name: str) -> bool:
+    return name in _KNOWN or (name.startswith("data/") and name.isascii() and name[5:].isalnum())
 
 
 def _is_program(name: bytes) -> bool:
