@@ -6,7 +6,8 @@ import os
 
 from ckptd.checkpoint.budgets import BUDGETS, Budgets
 from ckptd.checkpoint.containers.legacy import is_legacy, read_legacy
-from ckptd.checkpoint.containers.oldtar import RECORD_BYTES, is_tar, read_tar
+from ckptd.checkpoint.containers.oldtar import RECORD_BYTES, is_tar, opens_as_tar, read_tar
+from ckptd.checkpoint.containers.pickled import note_dangerous
 from ckptd.checkpoint.containers.plainpickle import is_pickle, read_plain_pickle, read_text_pickle
 from ckptd.checkpoint.containers.torchzip import ZIP_HEAD, read_torch_zip
 from ckptd.checkpoint.containers.zipped import ends_like_a_zip
@@ -29,10 +30,10 @@ def read_contents(source: Source, budgets: Budgets = BUDGETS) -> Contents:
     head = source.read(0, min(source.size, _HEAD_BYTES))
     if head.startswith(ZIP_HEAD):
         return read_torch_zip(source, budgets)
+    if opens_as_tar(head):  # before any pickle, as torch does
+        return _two_in_one(source, budgets) if is_pickle(head) else read_tar(source, budgets)
     if is_legacy(head):
         return read_legacy(source, budgets)
-    if is_tar(head):
-        return read_tar(source, budgets)
     if is_pickle(head):
         return read_plain_pickle(source, budgets)
     if source.size and source.size < len(ZIP_HEAD) and ZIP_HEAD.startswith(head):
@@ -42,6 +43,14 @@ def read_contents(source: Source, budgets: Budgets = BUDGETS) -> Contents:
         return found
     contents = Contents(Container.UNKNOWN)
     contents.foreign = name_stranger(head, source.size)
+    return contents
+
+
+def _two_in_one(source: Source, budgets: Budgets) -> Contents:
+    """Refuse a pickle whose first bytes are a tar's header: torch loads the tar, others see the pickle."""
+    contents = Contents(Container.TAR)
+    contents.problem("two-containers", "the file is a pickle and a tar at once: torch loads the tar, other readers the pickle")
+    note_dangerous(contents, source.read(0, min(source.size, budgets.pickle_bytes)))
     return contents
 
 

@@ -74,6 +74,7 @@ FINDINGS: dict[str, Meaning] = {
     "compressed-member": Meaning(_E, "deceit", "A member is compressed or encrypted, which torch.save never does."),
     "unknown-member": Meaning(_E, "deceit", "The zip holds a member that torch.save does not write."),
     "zip-comment": Meaning(_E, "deceit", "The zip carries a comment, in which a second archive could hide."),
+    "two-containers": Meaning(_E, "deceit", "The file is two containers at once, of which readers see different ones."),
     "zip-bomb": Meaning(_E, "deceit", "The zip goes beyond a limit that no real checkpoint comes near."),
     "crc-not-computed": Meaning(_I, "note", "The file was saved without CRCs, so flipped bits cannot be found in it."),
     "unused-bytes": Meaning(_I, "note", "Bytes that no reader uses (padding, time stamps) are not what torch.save writes."),

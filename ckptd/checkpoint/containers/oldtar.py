@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ckptd.checkpoint.budgets import BUDGETS, Budgets
 from ckptd.checkpoint.containers.legacy import read_machine
-from ckptd.checkpoint.containers.pickled import note_failure, read_object
+from ckptd.checkpoint.containers.pickled import note_dangerous, note_failure, read_object
 from ckptd.checkpoint.contents import Contents, Span, View
 from ckptd.checkpoint.globals import ITEM_BYTES
 from ckptd.checkpoint.opcodes import PickleError, run
@@ -66,11 +66,39 @@ def is_tar(head: bytes) -> bool:
     return len(head) >= _BLOCK and head[257:262] == b"ustar" and _checksum(head[:_BLOCK]) is not None
 
 
+def opens_as_tar(head: bytes) -> bool:
+    """Tell whether Python's tarfile, which torch asks before it reads a pickle, takes these first bytes for a tar's.
+
+    It wants no "ustar" and reads the checksum in more ways than one, so that a pickle can be made which is a tar as well.
+    Source: CPython, Lib/tarfile.py, nti, calc_chksums, TarInfo.frombuf.
+    """
+    if len(head) < _BLOCK:
+        return False
+    block = head[:_BLOCK]
+    told = _lax_number(block[148:156])
+    plain = sum(block) - sum(block[148:156]) + 8 * 0x20
+    signed = plain - 256 * sum(byte > 0x7F for byte in block[:148] + block[156:])
+    return told in (plain, signed)
+
+
+def _lax_number(field: bytes) -> int | None:
+    if field[0] in (0x80, 0xFF):
+        return int.from_bytes(field[1:], "big") - (1 << 56 if field[0] == 0xFF else 0)
+    try:
+        return int(field.partition(b"\0")[0].decode("ascii").strip() or "0", 8)
+    except ValueError:
+        return None
+
+
 def read_tar(source: Source, budgets: Budgets = BUDGETS) -> Contents:
     """Read the four files of the tar."""
     contents = Contents(Container.TAR)
     members = _read_members(source, contents)
     if not any(name in members for name in _MEMBERS):
+        known = len(contents.problems)
+        note_dangerous(contents, source.read(0, min(source.size, budgets.pickle_bytes)))
+        if len(contents.problems) > known:  # torch unpacks members that are called otherwise here
+            return contents
         contents.foreign = "a tar archive that torch.save did not write"
         return contents
     missing = [name for name in _MEMBERS if name not in members]
