@@ -15,6 +15,11 @@ from ckptd.checkpoint.values import Global, Opaque, Value
 #: dtype codes of plain elements: no objects, no fields.
 _DTYPE = re.compile(r"[?bBhHiIlLqQefdgFDG]|[biufcSUV][0-9]{1,9}|[mM]8")
 
+#: Types of devices; their index has 8 bits.  Source: c10/core/Device.cpp of torch 2.13, `parse_type`.
+_DEVICES = frozenset(
+    "cpu cuda ipu xpu mkldnn opengl opencl ideep hip ve fpga maia xla lazy vulkan mps meta hpu mtia privateuseone".split()
+)
+
 
 def is_plain(value: Opaque) -> bool:
     """Tell whether the call, its arguments, state, items and elements are those of a plain value; parts are not looked at."""
@@ -33,8 +38,9 @@ def _size(value: Opaque, args: tuple[Value, ...]) -> bool:
 
 
 def _device(value: Opaque, args: tuple[Value, ...]) -> bool:
-    types = [type(part) for part in args]
-    return value.state is None and types in ([str], [str, int])
+    if value.state is not None or [type(part) for part in args] not in ([str], [str, int]) or args[0] not in _DEVICES:
+        return False
+    return len(args) == 1 or 0 <= args[1] <= 127
 
 
 def _counter(value: Opaque, args: tuple[Value, ...]) -> bool:

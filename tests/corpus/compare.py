@@ -20,6 +20,10 @@ def differences(one: Any, other: Any, *, storages: bool = True) -> list[str]:
     return walk.found
 
 
+def _keys(held: dict[Any, Any]) -> list[tuple[type, Any]]:
+    return [(type(key), "nan" if type(key) is float and math.isnan(key) else key) for key in held]
+
+
 class _Walk:
     def __init__(self, storages: bool) -> None:
         self.storages = storages
@@ -84,13 +88,16 @@ class _Walk:
         return True
 
     def _dicts(self, one: Any, other: Any, path: str) -> list[tuple[Any, Any, str]]:
-        ours, theirs = [(type(k), k) for k in one], [(type(k), k) for k in other]
+        ours, theirs = _keys(one), _keys(other)
         if ours != theirs:
             return self._say(path, f"keys {ours!r:.200} are not {theirs!r:.200}")
         more = [(getattr(one, "__dict__", None), getattr(other, "__dict__", None), f"{path}.__dict__")]
         if getattr(one, "default_factory", None) is not getattr(other, "default_factory", None):
             self._say(path, "another default_factory")
-        return [*more, *((one[key], other[key], f"{path}.{key}") for key in one)]
+        return [
+            *more,
+            *((ours, theirs, f"{path}.{key}") for (key, ours), theirs in zip(one.items(), other.values(), strict=True)),
+        ]
 
     def _arrays(self, one: Any, other: Any, path: str) -> list[tuple[Any, Any, str]]:
         for what in ("dtype", "shape", "strides"):
