@@ -29,6 +29,7 @@ from ckptd.jobs.opening import open_store_lean
 from ckptd.jobs.reconciling import reconcile_root
 from ckptd.jobs.rescans import Rescans
 from ckptd.jobs.schedule import start_schedule
+from ckptd.jobs.upkeep import SIDECAR_ENDINGS
 from ckptd.policy.retry import find_next_try
 from ckptd.settings import Settings
 from ckptd.watch.guard import MountChanged
@@ -114,7 +115,9 @@ class Daemon:
 
     def _find_pause(self) -> float:
         """Say how long nothing is to be done, if nothing happens."""
-        due = [at for at in (self._engine.ingest.next_due(), self._rescans.next_due()) if at is not None]
+        due = [
+            at for at in (self._engine.ingest.next_due(), self._rescans.next_due(), self._inbox.next_due()) if at is not None
+        ]
         return max(0.0, min([LONGEST_SLEEP_SECONDS, *(at - time.monotonic() for at in due)]))
 
     def _read_mail(self, mail: Mail) -> None:
@@ -124,7 +127,7 @@ class Daemon:
             self._rescans.want(number, why)
         for number, why in self._rescans.take():
             self._rescan(number, why)
-        for (number, path), closed in mail.hints.items():
+        for (number, path), closed in (*mail.hints.items(), *mail.patient.items()):
             self._engine.ingest.hint((number, path), closed=closed)
 
     def _rescan(self, number: int, why: str) -> None:
@@ -179,8 +182,10 @@ class Daemon:
 
     def _make_observer(self, number: int, path: str) -> Observer:
         def hint(relative: str, closed: bool) -> None:
-            if relative[0] != "." and "/." not in relative:  # hidden: never looked at, and our own state is among it
-                self._inbox.hint(number, relative, closed=closed)
+            if relative[0] == "." or "/." in relative:  # hidden: never looked at, and our own state is among it
+                return
+            take = self._inbox.hint_later if relative.endswith(SIDECAR_ENDINGS) else self._inbox.hint
+            take(number, relative, closed=closed)
 
         def doubt(why: str) -> None:
             if "overflow" in why:

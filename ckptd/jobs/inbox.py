@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 
 
@@ -18,15 +19,21 @@ class Mail:
 
     Attributes:
         hints: (root number, relative path) → True when a writer closed the file or moved it in.
+        patient: the same, for paths that are in no hurry; they come a moment later, many at once.
         rescans: root number → why the full picture is wanted.
         guard: True when it is time to look whether the roots are still the roots.
         stop: True when a signal asked for it.
     """
 
     hints: dict[tuple[int, str], bool] = field(default_factory=dict)
+    patient: dict[tuple[int, str], bool] = field(default_factory=dict)
     rescans: dict[int, str] = field(default_factory=dict)
     guard: bool = False
     stop: bool = False
+
+
+#: How long a hint in no hurry waits for company: most of those are about the sidecars that the loop writes itself.
+PATIENCE_SECONDS = 0.25
 
 
 class Inbox:
@@ -39,6 +46,8 @@ class Inbox:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # re-entrant: a signal handler may interrupt `take` in the same thread
         self._mail = Mail()
+        self._patient: dict[tuple[int, str], bool] = {}
+        self._patient_at: float | None = None
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def fileno(self) -> int:
@@ -50,6 +59,19 @@ class Inbox:
         with self._lock:
             self._mail.hints[root, path] = closed or self._mail.hints.get((root, path), False)
         self._wake()
+
+    def hint_later(self, root: int, path: str, *, closed: bool) -> None:
+        """Ask for a look at one path, in a moment."""
+        with self._lock:
+            self._patient[root, path] = closed or self._patient.get((root, path), False)
+            if self._patient_at is not None:
+                return
+            self._patient_at = time.monotonic() + PATIENCE_SECONDS
+        self._wake()  # once, so that the loop knows until when it may sleep
+
+    def next_due(self) -> float | None:
+        """Say when `take` gives what was in no hurry."""
+        return self._patient_at
 
     def rescan(self, root: int, why: str) -> None:
         """Ask for the full picture of a root."""
@@ -76,6 +98,8 @@ class Inbox:
                 pass
         with self._lock:
             mail, self._mail = self._mail, Mail()
+            if self._patient_at is not None and time.monotonic() >= self._patient_at:
+                mail.patient, self._patient, self._patient_at = self._patient, {}, None
         return mail
 
     def close(self) -> None:

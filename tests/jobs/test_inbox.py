@@ -60,3 +60,19 @@ def test_a_stop_wakes_the_loop(inbox):
     assert is_readable(inbox)
     assert inbox.take().stop
     assert not inbox.take().stop
+
+
+def test_hints_in_no_hurry_come_together_a_moment_later(inbox, monkeypatch):
+    """The first wakes the loop, which then knows until when it may sleep; nothing of them is lost."""
+    now = 10.0
+    monkeypatch.setattr("ckptd.jobs.inbox.time.monotonic", lambda: now)
+    inbox.hint_later(0, "a_metadata.json", closed=True)
+    assert is_readable(inbox)
+    inbox.hint(0, "a.pth", closed=True)
+    mail = inbox.take()
+    assert (set(mail.hints), mail.patient) == ({(0, "a.pth")}, {})
+    inbox.hint_later(0, "b_metadata.json", closed=False)
+    assert not is_readable(inbox)
+    now = inbox.next_due()
+    assert inbox.take().patient == {(0, "a_metadata.json"): True, (0, "b_metadata.json"): False}
+    assert inbox.next_due() is None
