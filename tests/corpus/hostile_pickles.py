@@ -180,6 +180,7 @@ def _frames() -> Iterator[Case]:
     for name, (data, statuses) in whole.items():
         yield raw(f"program-{name}", zips.checkpoint(data), statuses, name)
     yield raw("program-legacy no STOP", oldforms.legacy(good[:-1]), NOT_OK, "no STOP in the legacy format")
+    yield raw("program-storage in a plain pickle", good, NOT_OK, "a plain pickle has no storages")
     yield raw("legacy-data after the end", oldforms.legacy(_legacy_body()) + b"more", NOT_OK, "bytes behind the last storage")
     yield raw(
         "legacy-keys lie", oldforms.legacy(_legacy_body(), {"1": (4, b"\0" * 16)}), NOT_OK, "the list names another storage"

@@ -8,6 +8,7 @@ from ckptd.checkpoint.contents import Contents
 from ckptd.checkpoint.harvest import names_globals
 from ckptd.checkpoint.source import Source
 from ckptd.model import Container
+from ckptd.text import escape
 
 #: How far into a file without a mark a pickle of the text protocols is searched for.
 _TEXT_BYTES = 1 << 20
@@ -28,6 +29,8 @@ def read_plain_pickle(source: Source, budgets: Budgets = BUDGETS) -> Contents:
         note_dangerous(contents, source.read(0, budgets.pickle_bytes))
         return contents
     read_object(contents, source.read(0, source.size), budgets)
+    for key, storage in contents.builder.storages.items():
+        contents.problem("storage-missing", f"storage {escape(key, 40)} cannot be in a plain pickle", storage)
     if contents.is_read and not contents.problems and type(contents.root) in _SINGLE:
         contents.foreign = f"a pickle of a single {type(contents.root).__name__}"
     return contents
