@@ -45,6 +45,9 @@ class Host(Protocol):
     def call(self, callee: Value, args: Value) -> Value:
         """Describe a call that no entry of `calls` takes."""
 
+    def hold(self, state: Value) -> None:
+        """Remember what is copied into an object at this moment."""
+
     def persistent(self, key: Value) -> Value:
         """Give the storage, tensor or class that a persistent id refers to."""
 
@@ -395,6 +398,7 @@ def _build(state: _State) -> None:
     if type(target) is OrderedDictValue and type(value) is not dict:
         raise PickleError("forbidden-opcode", "BUILD gives an OrderedDict a state that is no dict", state.pos)
     target.state = value
+    state.host.hold(value)
 
 
 def _setitem(state: _State) -> None:

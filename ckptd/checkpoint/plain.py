@@ -6,14 +6,14 @@ that loading works, so a value that only looks like one of these is refused here
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 from ckptd.checkpoint.globals import FACTORIES
+from ckptd.checkpoint.plain_arrays import is_array, is_buffer, is_dtype, is_scalar
 from ckptd.checkpoint.values import Global, Opaque, Value
 
-#: dtype codes of plain elements: no objects, no fields.
-_DTYPE = re.compile(r"[?bBhHiIlLqQefdgFDG]|[biufcSUV][0-9]{1,9}|[mM]8")
+#: Numbers that are keys of a defaultdict, and larger than it, can be made to collide; a real one has a few.
+_MOST_NUMBERS = 10_000
 
 #: Types of devices; their index has 8 bits.  Source: c10/core/Device.cpp of torch 2.13, `parse_type`.
 _DEVICES = frozenset(
@@ -21,12 +21,20 @@ _DEVICES = frozenset(
 )
 
 
+def is_hashable(value: Opaque) -> bool:
+    """Tell whether a plain value may be an item of a set."""
+    return value.dotted not in _UNHASHABLE
+
+
 def is_plain(value: Opaque) -> bool:
     """Tell whether the call, its arguments, state, items and elements are those of a plain value; parts are not looked at."""
     if type(value.callee) is not Global or type(value.args) is not tuple or value.elements:
         return False
-    check = _CHECKS.get(value.callee.dotted)
-    if check is None or (value.items and value.dotted not in _MAPPINGS):
+    dotted = value.callee.dotted
+    check = _CHECKS.get(dotted)
+    if check is None or (value.items and dotted != "collections.defaultdict"):
+        return False
+    if value.new and dotted in _NOT_BY_NEW and value.args:  # __new__ leaves the arguments to __init__, which never comes
         return False
     return check(value, value.args)
 
@@ -50,8 +58,18 @@ def _counter(value: Opaque, args: tuple[Value, ...]) -> bool:
 def _defaultdict(value: Opaque, args: tuple[Value, ...]) -> bool:
     if value.state is not None or len(args) > 1:
         return False
+    if not all(_is_key(key) for key, _ in value.items):
+        return False
+    if sum(type(key) in {int, float} for key, _ in value.items) > _MOST_NUMBERS:
+        return False
     factory = args[0] if args else None
     return factory is None or (type(factory) is Global and (factory.module, factory.name) in FACTORIES)
+
+
+def _is_key(key: Value) -> bool:
+    if type(key) is tuple:
+        return len(key) <= 8 and all(type(part) is not tuple and _is_key(part) for part in key)
+    return type(key) in _KEYS and not (type(key) is int and key.bit_length() > 63)
 
 
 def _namespace(value: Opaque, args: tuple[Value, ...]) -> bool:
@@ -59,18 +77,39 @@ def _namespace(value: Opaque, args: tuple[Value, ...]) -> bool:
 
 
 def _timedelta(value: Opaque, args: tuple[Value, ...]) -> bool:
-    return value.state is None and len(args) <= 3 and all(type(n) is int for n in args)
+    if value.state is not None or len(args) > 3 or not all(type(n) is int for n in args):
+        return False
+    days, seconds, microseconds = (*args, 0, 0, 0)[:3]
+    return bool(abs(days) < 10**9 and 0 <= seconds < 86_400 and 0 <= microseconds < 10**6)
 
 
 def _timezone(value: Opaque, args: tuple[Value, ...]) -> bool:
     if value.state is not None or not 1 <= len(args) <= 2 or (len(args) == 2 and type(args[1]) is not str):
         return False
-    return type(args[0]) is Opaque and args[0].dotted == "datetime.timedelta"
+    if type(args[0]) is not Opaque or args[0].dotted != "datetime.timedelta" or not is_plain(args[0]):
+        return False
+    days, seconds, microseconds = (*args[0].args, 0, 0, 0)[:3]
+    return bool(days == 0 or (days == -1 and seconds + microseconds > 0))
 
 
-def _packed(width: int, *, zoned: bool) -> Callable[[Opaque, tuple[Value, ...]], bool]:
+def _date(raw: bytes) -> bool:
+    return raw[:2] != b"\0\0" and 1 <= raw[2] <= 12 and 1 <= raw[3] <= 31
+
+
+def _time(raw: bytes) -> bool:
+    return raw[0] & 0x7F < 24 and raw[1] < 60 and raw[2] < 60 and raw[3:] < b"\x0f\x42\x40"
+
+
+def _moment(raw: bytes) -> bool:
+    # Bit 7 of the month, or of the hour of a time, is the fold.
+    return _date(raw[:2] + bytes([raw[2] & 0x7F]) + raw[3:4]) and raw[4] < 24 and _time(raw[4:])
+
+
+def _packed(width: int, is_sane: Callable[[bytes], bool], *, zoned: bool) -> Callable[[Opaque, tuple[Value, ...]], bool]:
     def check(value: Opaque, args: tuple[Value, ...]) -> bool:
         if value.state is not None or not args or type(args[0]) is not bytes or len(args[0]) != width:
+            return False
+        if not is_sane(args[0]):
             return False
         if len(args) == 1:
             return True
@@ -83,39 +122,15 @@ def _path(value: Opaque, args: tuple[Value, ...]) -> bool:
     return value.state is None and all(type(part) is str for part in args)
 
 
-def _dtype(value: Opaque, args: tuple[Value, ...]) -> bool:
-    if len(args) != 3 or type(args[0]) is not str or _DTYPE.fullmatch(args[0]) is None:
-        return False
-    state = value.state
-    if state is None:
-        return True
-    return (
-        type(state) is tuple and len(state) in {8, 9} and state[1] in ("<", ">", "|", "=") and state[2:5] == (None, None, None)
-    )
-
-
-def _is_dtype(value: Value) -> bool:
-    return type(value) is Opaque and value.dotted == "numpy.dtype" and is_plain(value)
-
-
-def _scalar(value: Opaque, args: tuple[Value, ...]) -> bool:
-    return value.state is None and len(args) == 2 and _is_dtype(args[0]) and type(args[1]) is bytes
-
-
-def _reconstructed(value: Opaque, args: tuple[Value, ...]) -> bool:
-    state = value.state
-    if len(args) != 3 or type(args[0]) is not Global or args[0].dotted != "numpy.ndarray":
-        return False
-    return type(state) is tuple and len(state) == 5 and _is_dtype(state[2]) and type(state[4]) is bytes
-
-
-def _from_buffer(value: Opaque, args: tuple[Value, ...]) -> bool:
-    if value.state is not None or len(args) != 4 or not _is_dtype(args[1]):
-        return False
-    return type(args[0]) in {bytes, bytearray} and type(args[2]) is tuple and args[3] in ("C", "F")
-
-
-_MAPPINGS = frozenset({"collections.Counter", "collections.defaultdict"})
+_NOT_BY_NEW = frozenset({"collections.Counter", "collections.defaultdict"})
+_KEYS = frozenset({str, int, float, bool, type(None), bytes})
+_UNHASHABLE = frozenset(
+    {
+        *("collections.Counter", "collections.defaultdict", "argparse.Namespace"),
+        *[f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")],
+        *[f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")],
+    }
+)
 
 _CHECKS: Mapping[str, Callable[[Opaque, tuple[Value, ...]], bool]] = {
     "torch.Size": _size,
@@ -125,16 +140,16 @@ _CHECKS: Mapping[str, Callable[[Opaque, tuple[Value, ...]], bool]] = {
     "argparse.Namespace": _namespace,
     "datetime.timedelta": _timedelta,
     "datetime.timezone": _timezone,
-    "datetime.datetime": _packed(10, zoned=True),
-    "datetime.date": _packed(4, zoned=False),
-    "datetime.time": _packed(6, zoned=True),
-    "numpy.dtype": _dtype,
+    "datetime.datetime": _packed(10, _moment, zoned=True),
+    "datetime.date": _packed(4, _date, zoned=False),
+    "datetime.time": _packed(6, _time, zoned=True),
+    "numpy.dtype": is_dtype,
     **{
         f"{module}.{name}": _path
         for module in ("pathlib", "pathlib._local")
         for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
     },
-    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray._reconstruct": _reconstructed for core in ("core", "_core")},
-    **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": is_scalar for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray._reconstruct": is_array for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": is_buffer for core in ("core", "_core")},
 }

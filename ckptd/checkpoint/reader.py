@@ -102,6 +102,8 @@ def _findings(contents: Contents, walked: Walk) -> Iterable[Finding]:
     elif walked.not_rebuilt:
         listed = ", ".join(walked.not_rebuilt[:_MOST_NAMES])
         yield finding("not-rebuilt", f"loading it without running code would leave out: {listed}")
+    if contents.builder.is_changed:
+        yield finding("not-rebuilt", "an object in it is given its content before that is whole, which ckptd does not repeat")
     if contents.container in {Container.LEGACY, Container.TAR, Container.PICKLE}:
         yield finding("no-crc", f"a {contents.container.value} file has no CRCs: flipped bits in it cannot be found")
     if contents.byteorder == "big":

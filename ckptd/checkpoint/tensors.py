@@ -64,6 +64,7 @@ class Builder:
         self.storages: dict[str, StorageValue] = {}
         self.problems: list[Problem] = []
         self.meanings: dict[Global, Meaning] = {}
+        self._held: list[tuple[dict[Any, Any], int]] = []
         self._copied = 0
         self._tuple_keys = 0
         self._probes = 0
@@ -124,6 +125,8 @@ class Builder:
     def _look_at_arguments(self, callee: Value, args: tuple[Value, ...]) -> None:
         if type(callee) is not Global:
             return
+        if args and callee.dotted == "collections.Counter":
+            self.hold(args[0])
         if callee.name in _REACHING and len(args) >= 2 and type(args[1]) is str and is_dangerous_attribute(args[1]):
             self.problem("dangerous-attribute", f"{escape(callee.dotted, 60)} reaches for {escape(args[1], 60)}")
         if callee.name == "_load_from_bytes" and args and type(args[0]) is bytes:
@@ -153,6 +156,18 @@ class Builder:
         elif held.dtype != dtype or held.numel != numel or held.location != location:
             self.problem("storage-conflict", f"storage {escape(key, 40)} is described in two ways", held)
         return held
+
+    def hold(self, state: Value) -> None:
+        """Remember how much a dict holds that is copied now: pickle code may put more into it later, which is not copied."""
+        if isinstance(state, dict):
+            self._held.append((state, len(state)))
+        elif type(state) is tuple and len(state) == 2:
+            self._held += [(part, len(part)) for part in state if isinstance(part, dict)]
+
+    @property
+    def is_changed(self) -> bool:
+        """Say whether something grew after it was copied: then the object is not what its description reads like."""
+        return any(len(state) != size for state, size in self._held)
 
     def copy(self, items: int) -> None:
         """Count what a call copies out of its arguments: the same list, given a million times, must not cost a million."""
@@ -264,6 +279,8 @@ def _bits(tensor: TensorValue, metadata: Value) -> None:
     if type(metadata) is not dict or not all(k in {"conj", "neg"} and type(v) is bool for k, v in metadata.items()):
         raise _BadTensorError("its metadata hold more than the conj and neg bits")
     tensor.conjugate = metadata.get("conj", False)
+    if tensor.conjugate and not tensor.dtype.startswith("complex"):
+        raise _BadTensorError("it is conjugated and has no complex numbers")
     tensor.negative = metadata.get("neg", False)
 
 
@@ -302,7 +319,7 @@ def _quantized(builder: Builder, args: tuple[Value, ...]) -> Value:
         raise _BadTensorError("its quantizer is not described")
     scheme, numbers = quantizer[0].name, quantizer[1:]
     if scheme == "per_tensor_affine":
-        if len(numbers) != 2 or type(numbers[0]) is not float or type(numbers[1]) is not int:
+        if len(numbers) != 2 or type(numbers[0]) is not float or type(numbers[1]) is not int or numbers[1].bit_length() > 63:
             raise _BadTensorError("its scale and zero point are no numbers")
     elif scheme in {"per_channel_affine", "per_channel_affine_float_qparams"}:
         _check_channels(tensor, numbers)
@@ -393,7 +410,7 @@ def _parameter(builder: Builder, args: tuple[Value, ...]) -> Value:
 def _parameter_with_state(builder: Builder, args: tuple[Value, ...]) -> Value:
     data, requires_grad, hooks, state = args
     made = _parameter(builder, (data, requires_grad, hooks))
-    made.attributes = _state(state)
+    made.attributes = _state(builder, state)
     return made
 
 
@@ -405,20 +422,35 @@ def _typed(builder: Builder, args: tuple[Value, ...]) -> Value:
     inner = make(parts) if make is not None else builder.call(rebuild, parts)
     if type(inner) is not TensorValue:
         return inner if type(inner) is Opaque else Opaque(cls, args)
-    if cls.dotted in {"torch.Tensor", "torch.nn.parameter.Parameter"}:
-        inner.attributes = _state(state)
+    if cls.dotted == ("torch.nn.parameter.Parameter" if inner.parameter else "torch.Tensor"):
+        inner.attributes = _state(builder, state)
         return inner
     made = _twin(inner)
-    made.layout, made.extra, made.attributes = "subclass", (cls, inner), _state(state)
+    made.layout, made.extra, made.attributes = "subclass", (cls, inner), _state(builder, state)
     return made
 
 
-def _state(state: Value) -> Value:
+def _state(builder: Builder, state: Value) -> Value:
+    builder.hold(state)
     if type(state) is dict and not state:
         return None
-    if state is None or type(state) is dict or (type(state) is tuple and len(state) == 2):
-        return state
-    raise _BadTensorError("its attributes are no dict")
+    parts = (state,) if type(state) is dict else state if type(state) is tuple and len(state) == 2 else ()
+    if state is not None and not parts:
+        raise _BadTensorError("its attributes are no dict")
+    for part in parts:
+        if type(part) is dict and not all(type(name) is str and name not in _OF_TENSORS for name in part):
+            raise _BadTensorError("its attributes set something else of it, as its values")
+    return state
+
+
+#: Attributes that are not kept with a tensor but change it: `data` gives it other values.  Source: torch._C.TensorBase.
+_OF_TENSORS = frozenset(
+    "H T __class__ __cuda_array_interface__ __dict__ __weakref__ _backward_hooks _base _cdata _grad _grad_fn "
+    "_has_symbolic_sizes_strides _post_accumulate_grad_hooks _python_dispatch _version data device dtype grad grad_dtype "
+    "grad_fn imag is_cpu is_cuda is_ipu is_leaf is_maia is_meta is_mkldnn is_mps is_mtia is_nested is_quantized is_sparse "
+    "is_sparse_csr is_vulkan is_xla is_xpu itemsize layout mH mT name nbytes ndim output_nr real requires_grad "
+    "retains_grad shape volatile".split()
+)
 
 
 def _twin(tensor: TensorValue) -> TensorValue:
@@ -437,7 +469,7 @@ def _twin(tensor: TensorValue) -> TensorValue:
 
 
 def _layout(builder: Builder, args: tuple[Value, ...]) -> Value:
-    if len(args) == 1 and type(args[0]) is str and args[0].removeprefix("torch.") in LAYOUTS:
+    if len(args) == 1 and type(args[0]) is str and args[0][:6] == "torch." and args[0][6:] in LAYOUTS:
         return builder.torch(args[0].removeprefix("torch."))
     return builder.call(builder.find_global("torch.serialization", "_get_layout"), args)
 

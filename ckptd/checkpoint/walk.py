@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ckptd.checkpoint.budgets import BUDGETS, Budgets
 from ckptd.checkpoint.globals import ITEM_BYTES, LAYOUTS, SCHEMES
-from ckptd.checkpoint.plain import is_plain
+from ckptd.checkpoint.plain import is_hashable, is_plain
 from ckptd.checkpoint.values import Global, Opaque, OrderedDictValue, StorageValue, TensorValue, Value
 from ckptd.text import escape
 
@@ -90,6 +90,9 @@ class _Walker:
         if kind is list or kind is tuple:
             return ((f"{prefix}{index}", part) for index, part in enumerate(value) if type(part) not in _LEAVES)
         if kind is set or kind is frozenset:
+            for part in value:
+                if type(part) is Opaque and not is_hashable(part):
+                    self._refuse(f"a set that holds {escape(part.dotted, 80)}")
             return ((f"{prefix}?", part) for part in value if type(part) not in _LEAVES)
         if kind is Opaque:
             return self._opaque(prefix, value)
