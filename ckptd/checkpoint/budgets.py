@@ -37,6 +37,7 @@ class Budgets:
         sets: sets in one pickle; an empty one weighs 216 bytes for one byte of pickle.
         whole_bytes: a file up to this size is read in one go and checked in memory.
         chunk_bytes: what is read, hashed and judged at a time beyond that.  Source: half of an L2 cache.
+        index_elements: indices of sparse tensors in one file whose values are checked.
         inflated_bytes: what one deflated member (TorchScript code) may become.
     """
 
@@ -65,6 +66,7 @@ class Budgets:
     sets: int = 100_000
     whole_bytes: int = 1 << 20
     chunk_bytes: int = 1 << 20
+    index_elements: int = 4 << 20
     inflated_bytes: int = 64 << 20
 
 

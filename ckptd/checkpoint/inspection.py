@@ -20,6 +20,7 @@ from ckptd.checkpoint.passing import Run, pass_over
 from ckptd.checkpoint.reader import Structure, read_source
 from ckptd.checkpoint.scalars import read_scalars
 from ckptd.checkpoint.source import ChangedError, Source
+from ckptd.checkpoint.sparse import check_sparse
 from ckptd.checkpoint.tensors import storages_of
 from ckptd.checkpoint.totals import add_up, root_of
 from ckptd.checkpoint.understanding import understand
@@ -156,7 +157,7 @@ def _dtypes_of_storages(structure: Structure) -> dict[str, str]:
 def _conclude(source: Source, path: str, identity: Identity, structure: Structure, passed: _Passed) -> Inspection:
     scalars = read_scalars(source, structure)
     known = understand(structure.root, structure.tensors, path, structure.container, scalars=scalars)
-    findings = [*structure.findings, *_damage(structure, passed.runs)]
+    findings = [*structure.findings, *_damage(structure, passed.runs), *check_sparse(source, structure)]
     findings += _not_finite(structure, passed.healths, known.weights | known.copies)
     status = judge(findings, checked=structure.checked)
     foreign = status is Status.NOT_A_CHECKPOINT
