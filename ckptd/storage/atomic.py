@@ -1,8 +1,9 @@
 """Write small files so that a kill, a full disk or a neighbour's save never costs anything that was there.
 
 `write_new` makes a file that did not exist; it never replaces one.  `exchange_if_same` replaces a file that is still the
-one that was read, and hands the place back to whoever saved in between.  Both write under a hidden name in the same
-directory first (temporary.py); what a kill leaves of those, `leftovers.sweep_leftovers` clears away.
+one that was read, and hands the place back to whoever saved in between.  Both write a whole file first (temporary.py): a
+new one without any name where the file system can, else under a hidden name in the same directory; what a kill leaves of
+those, `leftovers.sweep_leftovers` clears away.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ckptd.storage import kernel
 from ckptd.storage.beneath import entry_name
 from ckptd.storage.compare import fingerprint, is_being_written, is_expected, is_same_entry
 from ckptd.storage.faults import NameTakenError, place_of, storage_error, translated
-from ckptd.storage.temporary import discard, new_temporary_name, rename_new, swap_name_for, write_temporary
+from ckptd.storage.temporary import discard, new_temporary_name, rename_new, swap_name_for, write_nameless, write_temporary
 
 #: Saves that may fall into the microseconds between our exchanges before we stop and keep both files.
 _MOST_ROUNDS = 16
@@ -64,19 +65,36 @@ def write_new(dir_fd: int, name: str, data: bytes, *, like: os.stat_result | Non
         NameTakenError: the name exists; nothing was changed.
         StorageError: the disk said no; nothing was changed.
     """
-    temporary = new_temporary_name()
-    with translated("write a file", dir_fd, name):
+    try:
         entry_name(name)
+        written = Written(*write_nameless(dir_fd, name, data, like, durable=durable))
+    except FileExistsError as error:
+        raise _taken(dir_fd, name) from error
+    except kernel.Unsupported:
+        return _write_new_hidden(dir_fd, name, data, like, durable=durable)
+    except OSError as error:
+        raise storage_error("write a file", dir_fd, name, error) from error
+    if durable:
+        _sync(dir_fd, name)
+    return written
+
+
+def _write_new_hidden(dir_fd: int, name: str, data: bytes, like: os.stat_result | None, *, durable: bool) -> Written:
+    temporary = new_temporary_name()
     identity, findings = write_temporary(dir_fd, name, temporary, data, like, durable=durable)
     try:
         rename_new(dir_fd, temporary, name)
     except FileExistsError as error:
         discard(dir_fd, temporary)
-        raise NameTakenError("write a new file", path=place_of(dir_fd, name), why="a file of this name exists") from error
+        raise _taken(dir_fd, name) from error
     except OSError as error:
         discard(dir_fd, temporary)
         raise storage_error("put a new file in place", dir_fd, name, error) from error
     return _finish(dir_fd, name, identity, findings, durable=durable)
+
+
+def _taken(dir_fd: int, name: str) -> NameTakenError:
+    return NameTakenError("write a new file", path=place_of(dir_fd, name), why="a file of this name exists")
 
 
 def exchange_if_same(
@@ -181,11 +199,16 @@ def _renamed_back(dir_fd: int, swap: str, name: str) -> bool:
 
 
 def _finish(dir_fd: int, name: str, identity: Identity, findings: tuple[Finding, ...], *, durable: bool) -> Written:
-    with translated("sync the directory", dir_fd, name):
-        if durable:
-            os.fsync(dir_fd)
+    if durable:
+        _sync(dir_fd, name)
+    with translated("look at a new file", dir_fd, name):
         try:
             now = Identity.of(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))  # the rename changed its ctime
         except FileNotFoundError:
             return Written(identity, findings)
     return Written(now if now.ino == identity.ino else identity, findings)
+
+
+def _sync(dir_fd: int, name: str) -> None:
+    with translated("sync the directory", dir_fd, name):
+        os.fsync(dir_fd)

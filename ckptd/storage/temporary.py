@@ -1,4 +1,4 @@
-"""The hidden files that ckptd writes before it gives them their name."""
+"""The files that ckptd writes before it gives them their name: without any name where that can be, else hidden."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ TEMPORARY_NAME = re.compile(r"\.ckptd-[0-9a-f]{16}\.tmp")
 SWAP_NAME = re.compile(r"\.ckptd-[0-9a-f]{16}-(?P<size>[0-9a-f]{1,16})-(?P<ours>[0-9a-f]{32})-(?P<expected>[0-9a-f]{32})\.swap")
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAMELESS = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
 _BLOCK_BYTES = 1 << 20
+#: What open(O_TMPFILE) and link(/proc/self/fd/N) answer where a file can't be made without a name or get one later: the
+#: file system or an old kernel does not know it, or /proc is not mounted.  The hidden way then says what is really wrong.
+#: Source: open(2), link(2).
+_NO_NAMELESS = frozenset(
+    {*(errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT), *(errno.EPERM, errno.EXDEV, errno.ENOSYS)}
+)
 #: What link() answers where there are no hard links.  Source: link(2); FUSE passes ENOSYS on.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -34,6 +41,38 @@ def swap_name_for(temporary: str, size_bytes: int, ours: str, expected: str) -> 
     return f"{temporary.removesuffix('.tmp')}-{size_bytes:x}-{ours[:32]}-{expected[:32]}.swap"
 
 
+def write_nameless(
+    dir_fd: int, name: str, data: bytes, like: os.stat_result | None, *, durable: bool
+) -> tuple[Identity, tuple[Finding, ...]]:
+    """Write `data` to a file without a name and give it its name when it is whole, never in place of another.
+
+    A kill leaves nothing to be swept, and the directory changes once: one event for every watcher, not four.
+
+    Raises:
+        FileExistsError: the name is taken.
+        kernel.Unsupported: it can't be done here; nothing was changed.
+        OSError: the disk said no; nothing was changed.
+    """
+    try:
+        fd = os.open(".", _NAMELESS, 0o600 if like else 0o666, dir_fd=dir_fd)
+    except OSError as error:
+        raise _or_unsupported(error) from error
+    try:
+        findings = _fill(fd, data, like, durable=durable)
+        try:
+            # A link to what a descriptor stands for: by way of /proc every user may make one, AT_EMPTY_PATH wants a capability.
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=dir_fd, follow_symlinks=True)
+        except OSError as error:
+            raise _or_unsupported(error) from error
+        return Identity.of(os.fstat(fd)), findings
+    finally:
+        os.close(fd)
+
+
+def _or_unsupported(error: OSError) -> OSError:
+    return kernel.Unsupported(error.errno, error.strerror) if error.errno in _NO_NAMELESS else error
+
+
 def write_temporary(
     dir_fd: int, name: str, temporary: str, data: bytes, like: os.stat_result | None, *, durable: bool
 ) -> tuple[Identity, tuple[Finding, ...]]:
@@ -45,16 +84,21 @@ def write_temporary(
     with translated("write a file", dir_fd, name):
         fd = os.open(temporary, _CREATE, 0o600 if like else 0o666, dir_fd=dir_fd)
         try:
-            _write_all(fd, data)
-            findings = take_sharing(fd, like) if like else ()
-            if durable:
-                os.fsync(fd)
+            findings = _fill(fd, data, like, durable=durable)
             return Identity.of(os.fstat(fd)), findings
         except BaseException:
             discard(dir_fd, temporary)
             raise
         finally:
             os.close(fd)
+
+
+def _fill(fd: int, data: bytes, like: os.stat_result | None, *, durable: bool) -> tuple[Finding, ...]:
+    _write_all(fd, data)
+    findings = take_sharing(fd, like) if like else ()
+    if durable:
+        os.fsync(fd)
+    return findings
 
 
 def _write_all(fd: int, data: bytes) -> None:

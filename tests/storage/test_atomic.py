@@ -21,6 +21,28 @@ from tests.storage.forks import NOBODY, killed_at_every_call, run_as_nobody
 DATA = b"whole " * 1000
 
 
+@pytest.fixture(params=["nameless", "hidden"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to write: where the file system has files without a name, and where it refuses them as NFS does."""
+    if request.param == "hidden":
+        refuse_nameless(monkeypatch, errno.EOPNOTSUPP)
+    return request.param
+
+
+pytestmark = pytest.mark.usefixtures("way")
+
+
+def refuse_nameless(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    real = os.open
+
+    def answer(path: str, flags: int, *args: int, **where: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(code, os.strerror(code))
+        return real(path, flags, *args, **where)
+
+    monkeypatch.setattr(os, "open", answer)
+
+
 def names(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
 
@@ -80,10 +102,12 @@ def test_descriptors_of_a_deep_directory_are_enough(tmp_path: Path) -> None:
 
 
 class TestWithoutFlags:
-    """NFS and some FUSE know no RENAME_NOREPLACE; a hard link is as safe."""
+    """NFS and some FUSE know no RENAME_NOREPLACE, as they know no files without a name; a hard link is as safe."""
 
     @pytest.fixture(autouse=True, params=[errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
     def _unsupported(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        refuse_nameless(monkeypatch, request.param)
+
         def refuse(dir_fd: int, source: str, target: str, flags: int) -> None:
             raise kernel.Unsupported(request.param, os.strerror(request.param))
 
@@ -275,9 +299,48 @@ def test_a_durable_file_is_synced_before_it_has_its_name_and_the_directory_after
     dir_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = []
-    real_sync, real_rename = os.fsync, kernel.rename
+    real_sync, real_link, real_rename = os.fsync, os.link, kernel.rename
     monkeypatch.setattr(os, "fsync", lambda fd: order.append("dir" if fd == dir_fd else "file") or real_sync(fd))
-    monkeypatch.setattr(kernel, "rename", lambda *args: order.append("rename") or real_rename(*args))
+    monkeypatch.setattr(os, "link", lambda *args, **where: order.append("name") or real_link(*args, **where))
+    monkeypatch.setattr(kernel, "rename", lambda *args: order.append("name") or real_rename(*args))
     write_new(dir_fd, "a", DATA)
     write_new(dir_fd, "b", DATA, durable=False)
-    assert order == ["file", "rename", "dir", "rename"]
+    assert order == ["file", "name", "dir", "name"]
+
+
+class TestWithoutName:
+    @pytest.fixture(params=["nameless"])
+    def way(self) -> None:
+        """Only the one way."""
+
+    @pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT])
+    def test_where_there_are_none_a_hidden_file_does(
+        self, tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        """NFS says EOPNOTSUPP, old kernels EISDIR; the file is made all the same."""
+        refuse_nameless(monkeypatch, code)
+        write_new(dir_fd, "a", DATA)
+        assert (tmp_path / "a").read_bytes() == DATA
+
+    @pytest.mark.parametrize("code", [errno.ENOENT, errno.EPERM, errno.EXDEV])
+    def test_where_it_can_get_no_name_a_hidden_file_does(
+        self, tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        """Without /proc, or where links are refused; the group and the bits are right in both ways."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "link", refuse)
+        write_new(dir_fd, "a", DATA)
+        assert (tmp_path / "a").read_bytes() == DATA
+        assert names(tmp_path) == ["a"]
+
+    def test_it_is_one_change_of_the_directory(self, dir_fd: int, tmp_path: Path) -> None:
+        """Nothing hidden is ever seen there, which is what watchers and a kill are spared."""
+        seen: list[list[str]] = []
+        real = os.write
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "write", lambda fd, data: seen.append(names(tmp_path)) or real(fd, data))
+            write_new(dir_fd, "a", DATA)
+        assert seen == [[]]
