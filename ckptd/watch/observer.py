@@ -156,8 +156,9 @@ class Observer:
     def _start_kernel(self, root: str) -> None:
         kernel: KernelObserver | None = None
         try:
-            kernel = KernelObserver(Source(self.losses, self._lose))
-            kernel.schedule(_Hints(root, self), root, recursive=True, event_filter=_EVENTS)
+            hints = _Hints(root, self)
+            kernel = KernelObserver(Source(self.losses, self._lose), hints.dispatch)
+            kernel.schedule(hints, root, recursive=True, event_filter=_EVENTS)
             kernel.start()
         except OSError as error:
             if kernel is not None:

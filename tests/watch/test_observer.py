@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptd.storage.atomic import write_new
 from ckptd.watch.observer import Observer
 from tests.watch.limited import run_limited
 from tests.watch.watching import Watching, kernel_limit, needs_root, wait_until, watching
@@ -86,6 +87,32 @@ def test_hard_link_is_a_hint_without_a_close(root, outside):
     with watching(root) as seen:
         (root / "a.pth").hardlink_to(outside / "a.pth")
         seen.wait_hint("a.pth", closed=False)
+
+
+def test_file_written_without_a_name_is_one_hint_at_the_name_it_gets(root):
+    """Our own sidecars are: its close would be told of under a number."""
+    with watching(root) as seen:
+        directory = os.open(root, os.O_RDONLY)
+        write_new(directory, "a_metadata.json", b"{}", durable=False)
+        os.close(directory)
+        write(root / "z.pth")
+        seen.wait_hint("z.pth", closed=True)
+        assert [path for path, _ in seen.hints if path != "z.pth"] == ["a_metadata.json"]
+
+
+def test_hidden_file_is_a_hint_only_when_it_comes_into_sight(root):
+    """A temporary name costs nobody a look; the rename to the real one does."""
+    with watching(root) as seen:
+        write(root / ".a.tmp")
+        (root / ".b.tmp").write_bytes(b"x")
+        (root / ".b.tmp").unlink()
+        (root / ".a.tmp").rename(root / "a.pth")
+        seen.wait_hint("a.pth", closed=True)
+        assert seen.paths() <= {".a.tmp", "a.pth"}
+        (root / ".new").mkdir()
+        write(root / ".new" / "c.pth")
+        (root / ".new").rename(root / "new")
+        seen.wait_hint("new/c.pth")
 
 
 def test_300_new_nested_directories_lose_no_file(root):
