@@ -48,6 +48,7 @@ class Inbox:
         self._mail = Mail()
         self._patient: dict[tuple[int, str], bool] = {}
         self._patient_at: float | None = None
+        self._woken = False
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def fileno(self) -> int:
@@ -93,10 +94,10 @@ class Inbox:
 
     def take(self) -> Mail:
         """Give what came and start afresh."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._reader, 4096):
-                pass
         with self._lock:
+            if self._woken:
+                os.read(self._reader, 1)
+                self._woken = False
             mail, self._mail = self._mail, Mail()
             if self._patient_at is not None and time.monotonic() >= self._patient_at:
                 mail.patient, self._patient, self._patient_at = self._patient, {}, None
@@ -108,5 +109,9 @@ class Inbox:
         os.close(self._writer)
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # a full pipe wakes as well; a closed one belongs to a loop that ended
-            os.write(self._writer, b"\0")
+        with self._lock:
+            if self._woken:  # one byte is enough for a burst of a thousand events, each of which would cost a system call
+                return
+            self._woken = True
+            with contextlib.suppress(OSError):  # a closed pipe belongs to a loop that ended
+                os.write(self._writer, b"\0")

@@ -30,6 +30,16 @@ def test_a_burst_of_hints_is_one_entry_a_file_and_a_close_is_never_forgotten(inb
     assert inbox.take().hints == {}
 
 
+def test_every_look_is_followed_by_the_next_wake(inbox):
+    """One byte wakes for all that came since the last look, and never for less."""
+    for number in range(3):
+        inbox.hint(0, str(number), closed=False)
+        inbox.guard()
+        assert is_readable(inbox)
+        assert set(inbox.take().hints) == {(0, str(number))}
+        assert not is_readable(inbox)
+
+
 def test_the_first_reason_for_a_rescan_is_kept(inbox):
     """What follows is the same wish."""
     inbox.rescan(0, "overflow")
