@@ -84,6 +84,10 @@ class Openness(StrEnum):
     UNKNOWN = "unknown"
 
 
+#: What JSON readers and the index hold.  A file may bear a time beyond it: some file systems take seconds of 64 bits.
+MOST_INT64 = (1 << 63) - 1
+
+
 class Identity(NamedTuple):
     """Tell one state of one file from another: what `stat` knows.  Times in nanoseconds since the epoch (UTC)."""
 
@@ -96,7 +100,10 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, stat: os.stat_result) -> Identity:
         """Take the identity out of a stat result."""
-        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        changed = stat.st_mtime_ns
+        if not -MOST_INT64 <= changed <= MOST_INT64:  # the ctime is the kernel's own clock: nobody can set it
+            changed = max(-MOST_INT64, min(changed, MOST_INT64))
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, changed, stat.st_ctime_ns)
 
 
 #: An `Identity` as a plain tuple, for tables of many: the garbage collector stops looking at plain tuples of integers,

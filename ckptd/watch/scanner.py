@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ckptd.model import Finding, Identity, RawIdentity, Severity
+from ckptd.model import MOST_INT64, Finding, Identity, RawIdentity, Severity
 from ckptd.text import escape
 from ckptd.watch.links import Link, read_link
 from ckptd.watch.wanted import Wanted
@@ -220,7 +220,10 @@ def _list(fd: int, prefix: str, wanted: Wanted, found: Scan) -> tuple[list[str],
                 continue
             mode = seen.st_mode
             if mode & _FILE_TYPE == _REGULAR:
-                files[path] = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+                changed = seen.st_mtime_ns
+                if not -MOST_INT64 <= changed <= MOST_INT64:
+                    changed = Identity.of(seen).mtime_ns
+                files[path] = (seen.st_dev, seen.st_ino, seen.st_size, changed, seen.st_ctime_ns)
             elif stat.S_ISLNK(mode):
                 links.append(name)
             else:

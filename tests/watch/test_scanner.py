@@ -64,6 +64,16 @@ def test_identities_are_what_stat_says(tree):
     assert (found.problems, found.unread, found.aliases) == ([], set(), {})
 
 
+@pytest.mark.parametrize("seconds", [2**40, -(2**40)])
+def test_times_beyond_all_calendars_are_the_last_that_fit(tree, seconds):
+    """A clock that jumped, or a person, gives times that 64 bits of nanoseconds do not hold: the index gets the nearest."""
+    path, most = tree.file("jumped.pth"), (1 << 63) - 1
+    os.utime(path, (seconds, seconds))
+    found = tree.scan().files["jumped.pth"]
+    assert found == Identity.of(path.stat())
+    assert found[3] == max(-most, min(path.stat().st_mtime_ns, most))
+
+
 @pytest.mark.parametrize(
     "name",
     [
