@@ -156,7 +156,7 @@ def _has_dtype(sign: str, name: str) -> Filter:
 def _compare_age(sign: str, since: float) -> Filter:
     """Compare the youngest of both times: last changed, and first seen here."""
     changed, seen = places.c.mtime_ns, places.c.first_seen_at
-    since_ns = max(-_MOST_NS, min(int(since * 1e9), _MOST_NS))
+    since_ns = int(max(-_MOST_NS, min(since * 1e9, _MOST_NS)))
     match sign:
         case "<":
             return or_(changed > since_ns, seen > since)

@@ -138,6 +138,7 @@ TABLE = {
     "age<2d": {LAST, UNICODE, STRINGS, HALF},
     "age>29d": {BEST, INT8},
     "age>31d": set(),
+    f"age<{10**400}d": ALL,
     "age<=30d and age>=1w": {BEST, PERCENT, INT8},
     "not age<2d": ALL - {LAST, UNICODE, STRINGS, HALF},
     "age<99999999w": ALL,
