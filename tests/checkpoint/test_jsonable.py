@@ -107,6 +107,7 @@ def test_a_scalar_that_is_told_wrongly_is_none(args):
         (pathlib.PurePosixPath("data/x"), "data/x"),
         (torch.device("cuda:1"), "cuda:1"),
         (torch.Size([2, 3]), [2, 3]),
+        (torch.Size([-(2**63)]), [-(2**63)]),
         (torch.float16, "torch.float16"),
         (datetime.datetime(2025, 1, 2, 3, 4, 5, tzinfo=datetime.UTC), "2025-01-02T03:04:05Z"),
         (datetime.date(2025, 1, 2), "2025-01-02"),
@@ -261,3 +262,9 @@ def test_everything_is_strict_json_without_control_characters(value):
     """Also where NaN is not allowed."""
     text = json.dumps(to_json(value), allow_nan=False, ensure_ascii=False)
     assert all(char.isprintable() or unicodedata.category(char) == "Zs" for char in text)
+
+
+def test_a_shape_has_numbers_of_64_bits():
+    """Larger ones, of either sign, are left out: no reader of the answer could hold them."""
+    shape = Opaque(Global("torch", "Size"), ((3, 10**30, -(10**30)),))
+    assert to_json(shape) == [3]
