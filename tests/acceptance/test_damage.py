@@ -77,7 +77,6 @@ def test_no_flipped_bit_passes(name, every, tmp_path):
     _check_flips(path.read_bytes(), every)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["zip-by-torch", "zip-by-hand"])
 def test_no_flipped_bit_passes_of_all(name, tmp_path):
     """The same for every single bit."""

@@ -149,3 +149,14 @@ def test_a_pickle_of_one_number_is_no_checkpoint():
 
     assert inspect_bytes(pickle.dumps(42)).status is Status.NOT_A_CHECKPOINT
     assert inspect_bytes(pickle.dumps({"a": 42}, 4)).status is Status.OK
+
+
+def test_a_storage_of_a_program_is_not_compressed(tmp_path):
+    """Only code is, so that a storage which says so of itself is a finding, and no bytes are taken for its values."""
+    whole = bytearray(_saved(savers.save_traced, tmp_path))
+    for mark, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = whole.index(b"/data/0", whole.index(mark))
+        whole[whole.rindex(mark, 0, at) + method] = 8
+    found = inspect_bytes(bytes(whole))
+    assert found.status in (Status.DAMAGED, Status.UNSAFE)
+    assert "compressed-member" in {finding.code for finding in found.findings}, found.findings

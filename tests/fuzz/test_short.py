@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from tests.fuzz import run, seeds
 from tests.fuzz.mutate import mutate
 
 
-def test_two_thousand_mutations(tmp_path, capsys):
+def test_twenty_thousand_mutations(tmp_path, capsys):
     """Nothing escapes, nothing fails, nothing runs, and what is ok loads as torch.load loads it."""
-    status = run.main(["--count", "2000", "--seed", "20261124", "--jobs", "1", "--load-every", "5", "--out", str(tmp_path)])
+    status = run.main(["--count", "20000", "--seed", "20261124", "--jobs", "1", "--load-every", "5", "--out", str(tmp_path)])
     assert status == 0, capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_many_mutations(tmp_path, capsys):
-    """The long form."""
-    assert run.main(["--count", "1000000", "--out", str(tmp_path)]) == 0, capsys.readouterr().out
 
 
 def test_a_number_tells_a_mutation(tmp_path):

@@ -163,6 +163,9 @@ def _find_storages(contents: Contents, file: ZipFile) -> None:
             message = f"storage {escape(key, 40)} has {member.length:,} bytes, its tensors want {length:,}"
             contents.problem("storage-size-mismatch", message, storage)
             continue
+        if member.method:
+            contents.problem("compressed-member", f"storage {escape(key, 40)} is compressed", storage)
+            continue
         contents.spans[key] = contents.records.pop(f"data/{key}")
     if contents.is_read and contents.container is Container.ZIP:
         for name in file.members:
