@@ -21,7 +21,7 @@ from types import FrameType
 import structlog
 
 from ckptd import __version__
-from ckptd.app import open_engine
+from ckptd.app import INDEX_NAME, open_engine
 from ckptd.errors import IndexUnavailableError, RootLostError
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.inbox import Inbox, Mail
@@ -158,22 +158,23 @@ class Daemon:
             observer.restart()  # raises a doubt, and so a rescan
 
     def _check_state(self) -> None:
-        """End when somebody removed the state with its root: nothing that is written there would be found again.
+        """End when somebody removed the state: nothing that is written there is found again, and a second daemon may start.
 
         Raises:
-            RootLostError: `rm -r` of the root, and a new one in its place.
+            RootLostError: the lock, the index or all of it is gone from a place that is still there.
         """
         engine = self._engine
-        if engine.lock.still_held() or engine.state_dir.exists():
+        if engine.lock.still_held() and (engine.state_dir / INDEX_NAME).exists():
             return
-        for root in engine.roots:
-            if (
-                engine.state_dir.is_relative_to(root.path)
-                and os.fstat(root.handle.fd).st_nlink == 0
-                and os.path.isdir(root.path)
-            ):
-                why = "it was removed and made again, and the index in it is gone"
-                raise RootLostError("look after a root", path=root.path, why=why, cure="start ckptd again; it begins anew")
+        within = next((root for root in engine.roots if engine.state_dir.is_relative_to(root.path)), None)
+        if within is None:
+            is_taken_away = engine.state_dir.exists()  # else the share on which it lies is away
+        else:
+            is_made_again = os.fstat(within.handle.fd).st_nlink == 0 and os.path.isdir(within.path)
+            is_taken_away = is_made_again or _is_at(within.handle.fd, within.path)
+        if is_taken_away:
+            why = "the index or the lock in it was removed while ckptd ran"
+            raise RootLostError("keep the state", path=engine.state_dir, why=why, cure="start ckptd again: it begins anew")
 
     def _tell_once(self, number: int, code: str, message: str) -> None:
         if (number, code) not in self._told:
@@ -194,6 +195,14 @@ class Daemon:
 
         watch = self._settings.watch
         return Observer(path, hint, doubt, backend=watch.backend, polling_seconds=watch.polling_seconds)
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Tell whether an open directory is the one that lies at a path now."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:
+        return False
 
 
 def _take_signals(inbox: Inbox) -> None:
