@@ -254,6 +254,16 @@ def is_dangerous(module: str, name: str) -> bool:
     return False
 
 
+def is_dangerous_module(module: str) -> bool:
+    """Tell whether a whole module is dangerous, or holds Python's own functions."""
+    return module == "builtins" or module in _DANGEROUS_MODULES
+
+
+def is_dangerous_name(name: str) -> bool:
+    """Tell whether a name by itself says that it runs something."""
+    return name in _DANGEROUS_NAMES or name in _DANGEROUS_BUILTINS
+
+
 def is_dangerous_attribute(name: str) -> bool:
     """Tell whether getattr with this name reaches for code."""
     return not _DANGEROUS_NAMES.isdisjoint(name.split("."))

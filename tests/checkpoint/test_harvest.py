@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from ckptd.checkpoint.harvest import dangerous_names, names_globals
+from ckptd.checkpoint.harvest import dangerous_names
 
 
 class Call:
@@ -51,10 +51,12 @@ def test_a_few_names_are_enough_and_each_is_said_once():
     assert len(found) == len(set(found)) == 5
 
 
-def test_any_global_of_the_old_protocols_is_noticed():
-    """Dangerous or not."""
-    assert names_globals(b"ccollections\nOrderedDict\n")
-    assert not names_globals(b"no pickle at all")
+def test_texts_that_were_remembered_apart_are_put_together():
+    """STACK_GLOBAL takes its two texts from the memo, where they need not stand side by side."""
+    apart = b"\x80\x04(0\x8c\x02os\x940\x8c\x06system\x940h\x00h\x01\x93)R."
+    assert dangerous_names(apart) == ["os.system"]
+    assert dangerous_names(apart.replace(b"\x93", b"0")) == []
+    assert dangerous_names(apart.replace(b"\x02os", b"\x02up")) == []
 
 
 @pytest.mark.parametrize("piece", [b"c", b"\x8c\x02os\x94", b"cos", b"X\x02\x00\x00\x00os", b"\x8c.", b"a\n"])

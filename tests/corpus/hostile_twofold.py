@@ -35,6 +35,11 @@ def _cases(evil: bytes) -> Iterator[Case]:
     yield raw("twofold-pickle behind a pickle", plain + asm.program(evil), NOT_OK, "a second pickle")
     yield raw("twofold-tar without its mark", _unmarked(tar), _UNSAFE, "a tar of 1979")
     yield raw("twofold-tar of Python", _foreign_tar(asm.program(evil)), _UNSAFE, "torch finds members by their PAX names")
+    info = pickle.dumps({"protocol_version": oldforms.LEGACY_PROTOCOL, "little_endian": True, "type_sizes": {}}, 2)
+    rest = pickle.dumps(oldforms.LEGACY_PROTOCOL, 2) + info + asm.program(evil) + pickle.dumps([], 2) + bytes(500)
+    yield raw("unmarked-legacy, a number as text", b"L%dL\n." % oldforms.MAGIC + rest, _UNSAFE, "no PROTO at the beginning")
+    yield raw("unmarked-legacy, a number", magic + b"." + rest, _UNSAFE, "no PROTO at the beginning")
+    yield raw("unmarked-pickle of today", evil + b"." + bytes(500), _UNSAFE, "no PROTO, and its STOP far from the end")
     yield raw("twofold-zip and a pickle", zips.checkpoint(asm.program(evil)) + tar, _UNSAFE, "a tar behind a zip")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ckptd.checkpoint.budgets import BUDGETS, Budgets
 from ckptd.checkpoint.containers.pickled import note_dangerous, read_object
 from ckptd.checkpoint.contents import Contents
-from ckptd.checkpoint.harvest import names_globals
 from ckptd.checkpoint.source import Source
 from ckptd.model import Container
 from ckptd.text import escape
@@ -37,13 +36,12 @@ def read_plain_pickle(source: Source, budgets: Budgets = BUDGETS) -> Contents:
 
 
 def read_text_pickle(source: Source) -> Contents | None:
-    """Read a file that may be a pickle of protocol 0 or 1, which torch.load would run too; None when it names nothing.
+    """Read a file that may be a pickle without its first opcode, which torch.load would run too; None when it names nothing.
 
-    These protocols have no mark at the beginning and torch.save never wrote them, so it is enough to see what they name.
+    Protocols 0 and 1 have none, and readers want none of the others.  torch.save never wrote such a file, so it is enough to
+    see what it names; what follows, as the storages of a legacy file, may be anything.
     """
     data = source.read(0, min(source.size, _TEXT_BYTES))
-    if not names_globals(data) or data.find(b".", -64) < 0:
-        return None
     contents = Contents(Container.PICKLE)
     note_dangerous(contents, data)
     if not contents.problems:
