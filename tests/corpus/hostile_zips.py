@@ -68,6 +68,8 @@ def _names() -> Iterator[Case]:
         "data.pkl missing": _without("data.pkl"),
         "version unknown": make_zip(zips.changed(_members(), "version", data=b"999999\n")),
         "version no number": make_zip(zips.changed(_members(), "version", data=b"\xffevil")),
+        "hidden version no number": _with(Member(b"archive/.data/version", b"x")),
+        "NUL in every name": make_zip(records(asm.program(asm.state_dict()), folder="arch\0ive")),
         "byteorder unknown": make_zip(zips.changed(_members(), "byteorder", data=b"middle")),
         "data.pkl empty": make_zip(zips.changed(_members(), "data.pkl", data=b"")),
     }

@@ -29,6 +29,7 @@ _RECORDS: Mapping[str, re.Pattern[bytes]] = {
     ".format_version": re.compile(rb"[0-9]{1,2}"),
     ".storage_alignment": re.compile(rb"[0-9]{1,5}"),
     ".data/serialization_id": re.compile(rb"[0-9]{40}"),
+    ".data/version": re.compile(rb"[1-9][0-9]?\n"),
     "data/version": re.compile(rb"[1-9][0-9]?\n"),
 }
 #: torch takes exactly these as mark of a zip it reads.

@@ -399,7 +399,8 @@ class _Reader:
                 self._problem("header-mismatch", f"the member {_shown(entry.name)} has two sizes")
         elif not (torchscript and entry.method == _DEFLATED):
             self._problem("compressed-member", f"the member {_shown(entry.name)} is compressed")
-        if not _is_known(name) and not torchscript:
+        # torch's reader ends names at a zero byte, and finds nothing in a folder that has one.
+        if b"\0" in entry.name or (not _is_known(name) and not torchscript):
             self._problem("unknown-member", f"torch.save writes no member like {_shown(entry.name)}")
 
 
