@@ -16,6 +16,8 @@ from ckptd.checkpoint.functions import TrainingFunction, match_function, read_fu
 MAX_BYTES = 1 << 20
 #: Files looked at in one directory; a directory of more is no collection of functions.
 MAX_FILES = 2_000
+#: Bytes newly read in one look, in the loop's own time: 16 MiB of JSON take it a good half second.
+MAX_LOOK_BYTES = 16 << 20
 #: How long a look at a directory is good for.  The daemon is told of changes before; a directory outside of the roots is not
 #: watched.  Each sidecar that we write changes the directory, so that its own times say nothing.
 FRESH_SECONDS = 10.0
@@ -93,11 +95,17 @@ def _read_directory(directory: str, before: dict[str, _Known]) -> dict[str, _Kno
             ]
     except OSError:  # most checkpoints have no such directory beside them
         return {}
-    found = ((name, _read(f"{directory}/{name}", before.get(name))) for name in names[:MAX_FILES])
-    return {name: known for name, known in found if known is not None}
+    found: dict[str, _Known] = {}
+    left = MAX_LOOK_BYTES
+    for name in names[:MAX_FILES]:
+        known = _read(f"{directory}/{name}", before.get(name), left)
+        if known is not None:
+            found[name] = known
+            left -= known.stamp[1] if known is not before.get(name) else 0
+    return found
 
 
-def _read(path: str, before: _Known | None) -> _Known | None:
+def _read(path: str, before: _Known | None, most_bytes: int) -> _Known | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -108,7 +116,9 @@ def _read(path: str, before: _Known | None) -> _Known | None:
         if before is not None and before.stamp == stamp:
             return before
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            return _Known(stamp, None)
+            return _Known((status.st_ino, 0, status.st_mtime_ns), None)
+        if status.st_size > most_bytes:
+            return None  # the next look goes on
         try:
             function = read_function(file.read(MAX_BYTES).decode("utf-8", "replace"))
         except OSError:

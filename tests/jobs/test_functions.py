@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from ckptd.jobs import functions
 from ckptd.jobs.functions import FRESH_SECONDS, FunctionShelf
 
 CODE = "def create_model(**hyperparams):\n    raise SystemExit('never run')\n"
@@ -77,3 +78,14 @@ def test_a_change_is_seen_when_the_shelf_is_told_or_after_a_while(tmp_path, cloc
     (tmp_path / "Net.json").unlink()
     clock.now += FRESH_SECONDS
     assert shelf.find("Net", str(tmp_path)) is None
+
+
+def test_a_directory_full_of_large_files_is_read_in_several_looks(tmp_path, clock, monkeypatch):
+    """The loop of the daemon does not stand still for gigabytes of JSON that somebody laid there."""
+    for name in ("a", "b", "c"):
+        put(tmp_path, f"{name}.json", CODE + "#" * 5_000)
+    monkeypatch.setattr(functions, "MAX_LOOK_BYTES", 12_000)
+    shelf = FunctionShelf([], clock)
+    assert sum(shelf.find(name, str(tmp_path)) is not None for name in ("a", "b", "c")) == 2
+    clock.now += 2 * FRESH_SECONDS
+    assert all(shelf.find(name, str(tmp_path)) is not None for name in ("a", "b", "c"))
