@@ -391,17 +391,21 @@ class TestBroken:
 class TestConcurrentSaves:
     @pytest.fixture
     def save_at_rename(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        """Let a person save at the moment of our nth rename."""
-        real, planned, count = kernel.rename, {}, [0]
+        """Let a person save at the moment when we put our nth file in place, by a link or by a rename."""
+        planned, count = {}, [0]
 
-        def rename(*args) -> None:
-            count[0] += 1
-            if count[0] in planned:
-                (tmp_path / "editor~").write_text(planned[count[0]])
-                (tmp_path / "editor~").rename(tmp_path / SIDECAR)
-            real(*args)
+        def saved_before(real):
+            def call(*args, **where) -> None:
+                count[0] += 1
+                if count[0] in planned:
+                    (tmp_path / "editor~").write_text(planned[count[0]])
+                    (tmp_path / "editor~").rename(tmp_path / SIDECAR)
+                real(*args, **where)
 
-        monkeypatch.setattr(kernel, "rename", rename)
+            return call
+
+        monkeypatch.setattr(kernel, "rename", saved_before(kernel.rename))
+        monkeypatch.setattr(os, "link", saved_before(os.link))
         return planned.__setitem__
 
     def test_a_person_who_creates_the_file_first_wins(self, tmp_path: Path, dir_fd: int, save_at_rename) -> None:
