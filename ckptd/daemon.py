@@ -41,6 +41,13 @@ _log = structlog.get_logger()
 LONGEST_SLEEP_SECONDS = 30.0
 #: How long the loop stands still when the index can't even be read.
 INDEX_PAUSE_SECONDS = 1.0
+#: While the workers have plenty to do, the loop lets their answers come together for so long.  A look at each single answer
+#: takes the core from a worker each time and finds every cache cold: measured for 1,000 files, it cost twice as much.
+GATHERING_SECONDS = 0.004
+
+#: Objects made before the collector looks at them: an inspection is some hundred, and nearly none is part of a ring.  Measured
+#: for 1,000 files: 100 looks and 20 ms at the 700 of Python, 1 look and 1 ms here.
+YOUNG_OBJECTS = 10_000
 
 
 def run(settings: Settings) -> int:
@@ -88,6 +95,7 @@ class Daemon:
         )
         roots = [root.path for root in self._engine.roots]
         gc.freeze()  # what was imported stays for ever: the collector need not walk it again each time
+        gc.set_threshold(YOUNG_OBJECTS)
         _log.info("daemon.started", version=__version__, roots=roots, state=str(self._engine.state_dir))
         try:
             self._loop()
@@ -100,6 +108,8 @@ class Daemon:
 
     def _loop(self) -> None:
         while True:
+            if self._engine.reading.is_crowded:
+                time.sleep(GATHERING_SECONDS)
             for key, _ in self._selector.select(self._find_pause()):
                 key.data()
             mail = self._inbox.take()

@@ -85,6 +85,11 @@ class Reading:
         """Say whether a handful of files may be started; one at a time would cost as many questions to the index."""
         return len(self._flying) <= self.room * 3 // 4
 
+    @property
+    def is_crowded(self) -> bool:
+        """Say whether every worker has enough to do for a while, so that nobody waits when answers are taken a moment later."""
+        return len(self._flying) > self.room // 8
+
     def start(self, place: Place, identity: Identity, fd: int, shown: str) -> None:
         """Hand a descriptor to the workers; it belongs to them from here on."""
         self._number += 1
