@@ -107,5 +107,6 @@ class Recording:
 
     def _tell_all(self) -> None:
         events, self._events = self._events, []
+        log = _log.bind() if events else None  # once: each call of the lazy logger binds anew
         for level, event, values in events:
-            getattr(_log, level)(event, **values)
+            getattr(log, level)(event, **values)
