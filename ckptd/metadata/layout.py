@@ -110,8 +110,11 @@ def _lines(items: list[Any]) -> str:
     """Write a list of objects one a line, any other list in one line."""
     if not items or not isinstance(items[0], dict):
         return _encode(items)
-    inner = ",\n".join([f"      {_encode(item)}" for item in items])
-    return f"[\n{inner}\n    ]"
+    # All in one call, at half the cost of one for each.  Where one ends and the next begins is told by the key that all have
+    # first: inside of a text its quotes would be escaped, and in a list further inside a line break does no harm.
+    first = _string(next(iter(items[0]), ""))
+    inner = _encode(items)[1:-1].replace(f"}}, {{{first}: ", f"}},\n      {{{first}: ")
+    return f"[\n      {inner}\n    ]"
 
 
 def _scalar(value: Any) -> str:

@@ -33,6 +33,13 @@ def test_the_form_is_the_one_that_docs_show() -> None:
     assert tail[64:] == '"\n  }\n}\n'
 
 
+@pytest.mark.parametrize("text", ['}, {"n": ', "}, {", '"}, {"n": "', "\\"])
+def test_a_text_that_looks_like_the_end_of_an_object_stays_as_it_is(text: str) -> None:
+    """Lists of objects are broken into lines by what stands between them; nothing of that is ever inside a text."""
+    layers = [{"n": text, text: [{"n": text}, {"n": 1}]}, {"n": text}, {"m": text}, {}]
+    assert json.loads(write_sealed({"ckptd": {"layers": layers}}))["ckptd"]["layers"] == layers
+
+
 @given(OBJECTS, OBJECTS.filter(len))
 def test_law_what_is_written_is_read_again_in_its_order(top: dict, section: dict) -> None:
     document = {**top, "ckptd": section}
