@@ -169,7 +169,7 @@ class Upkeep:
         else:
             self._due.pop(place, None)
         if result.sha256 is not None and result.name is not None:
-            self._remember_output(place, f"{directory[1]}/{result.name}".lstrip("/"), result.sha256)
+            self._remember_output(place, f"{directory[1]}/{result.name}".lstrip("/"), result.sha256, result.identity)
             self._troubled.discard(directory)
         self._tell(place, directory, result)
 
@@ -189,11 +189,10 @@ class Upkeep:
         at = find_next_try(failures + 1, self._now())
         self._due[place] = _Due(_NEVER if at is None else at, failures + 1)
 
-    def _remember_output(self, place: Place, sidecar: str, digest: str) -> None:
+    def _remember_output(self, place: Place, sidecar: str, digest: str, identity: Identity | None) -> None:
         root, wall = self._roots[place[0]], self._wall()
-        stamp = _stamp(root, sidecar)
-        if stamp is not None:
-            self._own[place[0], sidecar] = stamp
+        if identity is not None:
+            self._own[place[0], sidecar] = (identity.ino, identity.size_bytes, identity.mtime_ns)
             if len(self._own) > MOST_OWN:
                 self._own.popitem(last=False)
         self._recording.write(lambda batch: batch.record_output(root.path, sidecar, digest, "sidecar", now=wall), self._now())

@@ -7,7 +7,7 @@ text and values are kept, reading.py and merge.py; what it is called, names.py.
 from __future__ import annotations
 
 from collections.abc import Collection, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from os import stat_result
 from typing import Any
@@ -19,7 +19,7 @@ from ckptd.metadata.layout import Raw, write_section
 from ckptd.metadata.merge import PersonValues, edited_values, read_values
 from ckptd.metadata.names import full_name, own_name, persons_name, sidecar_name, stem_name
 from ckptd.metadata.reading import MOST_BYTES
-from ckptd.model import Finding, Inspection, Metadata, Severity, Status
+from ckptd.model import Finding, Identity, Inspection, Metadata, Severity, Status
 from ckptd.storage.atomic import Outcome, Written, exchange_if_same, write_new
 from ckptd.storage.faults import NameTakenError, place_of
 from ckptd.text import escape
@@ -59,12 +59,14 @@ class SidecarResult:
         name: of the sidecar in the checkpoint's directory; None when there is none.
         sha256: of what we wrote, for the index to know it as ours; None when nothing was written.
         findings: for the record of the checkpoint.
+        identity: of what we wrote, when it was in place.
     """
 
     action: Action
     name: str | None = None
     sha256: str | None = None
     findings: tuple[Finding, ...] = ()
+    identity: Identity | None = field(default=None, compare=False)
 
 
 def ensure(
@@ -228,7 +230,7 @@ def write_or_replace(
 
 
 def _done(action: Action, name: str, data: bytes, written: Written) -> SidecarResult:
-    return SidecarResult(action, name, Examined(name, Whose.OURS, data).sha256, written.findings)
+    return SidecarResult(action, name, Examined(name, Whose.OURS, data).sha256, written.findings, written.identity)
 
 
 def _readable(dir_fd: int, checkpoint: str, inspection: Inspection) -> list[Examined]:
