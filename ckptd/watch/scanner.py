@@ -243,8 +243,9 @@ def _keep_entered(names: list[str], prefix: str, wanted: Wanted) -> list[str]:
 
 def _open_below(root_fd: int, path: str) -> int:
     """Open the directory at a relative path part by part, following no link."""
-    fd = os.open(".", _OPEN_DIRECTORY, dir_fd=root_fd)
-    for part in path.split("/") if path else ():
+    first, *parts = path.split("/") if path else (".",)
+    fd = os.open(first, _OPEN_DIRECTORY, dir_fd=root_fd)
+    for part in parts:
         try:
             below = os.open(part, _OPEN_DIRECTORY, dir_fd=fd)
         finally:
