@@ -125,6 +125,8 @@ def test_a_broken_file_does_not_hide_the_environment(file):
         ({"roots": ["/", "/a"]}, "/a lies inside /"),
         ({"roots": ["a", "./a"]}, "the same directory"),
         ({"roots": []}, "at least one directory"),
+        ({"roots": [""]}, "for the present directory"),
+        ({"state_dir": ""}, "for the present directory"),
         ({"suffixes": ["pth"]}, 'write it with its dot: ".pth"'),
         ({"suffixes": [".json"]}, "no checkpoints"),
         ({"suffixes": [".pth.tmp"]}, "no checkpoints"),

@@ -107,9 +107,11 @@ def write_exit_status(formatter: click.HelpFormatter, meanings: Mapping[int, str
         formatter.write_dl([(str(status), text) for status, text in meanings.items()])
 
 
-def _remember_roots(ctx: click.Context, _: click.Parameter, value: tuple[Path, ...]) -> None:
+def _remember_roots(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+    if "" in value:  # what a shell makes of "$UNSET"; to Path it is the present directory
+        raise click.BadParameter('an empty text names no directory; for the present one write "."')
     if value:
-        ctx.ensure_object(Request).roots = value
+        ctx.ensure_object(Request).roots = tuple(map(Path, value))
 
 
 def _remember_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
@@ -122,7 +124,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     path: Any = click.Path(path_type=Path)
     root = click.option(
         "--root",
-        type=path,
+        type=click.Path(),
         multiple=True,
         expose_value=False,
         callback=_remember_roots,

@@ -41,7 +41,15 @@ def _read_list(value: object) -> object:
         raise ValueError(f"is no JSON list: {error}") from error
 
 
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_read_list)]
+def _refuse_empty(value: object) -> object:
+    """Refuse what a shell makes of "$UNSET": to Path it is the present directory."""
+    if value == "":
+        raise ValueError('is empty; for the present directory write "."')
+    return value
+
+
+NamedPath = Annotated[Path, BeforeValidator(_refuse_empty)]
+Paths = Annotated[tuple[NamedPath, ...], NoDecode, BeforeValidator(_read_list)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_list)]
 
 
@@ -126,7 +134,7 @@ class Settings(BaseSettings):
         Paths, Field(description="directories to look after; relative ones from where ckptd is started, none inside another")
     ] = (Path("trained_models"),)
     state_dir: Annotated[
-        Path | None,
+        NamedPath | None,
         Field(
             description="index, journal and lock; on a local file system",
             json_schema_extra={"shown_default": ".ckptd in the first root", "example": "/var/lib/ckptd"},

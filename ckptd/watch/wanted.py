@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ckptd.errors import SettingsError
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -54,12 +56,15 @@ def compile_wanted(suffixes: Iterable[str], ignore: Iterable[str] = ()) -> Wante
     """Compile the settings' suffixes and patterns.
 
     Raises:
-        ValueError: a suffix or a pattern is empty, or a set in a pattern makes no sense; the message names it.
+        SettingsError: a suffix or a pattern is empty, or a set in a pattern makes no sense; the message names it.
     """
     endings = tuple(suffix.lower() for suffix in suffixes)
     if not all(endings):
-        raise ValueError("an empty suffix would take every file")
-    patterns = [_translate(pattern) for pattern in ignore]
+        raise SettingsError(("suffixes: an empty suffix would take every file",))
+    try:
+        patterns = [_translate(pattern) for pattern in ignore]
+    except ValueError as error:
+        raise SettingsError((f"ignore: {error}",)) from error
     return Wanted(endings, re.compile("|".join(patterns), re.DOTALL) if patterns else None)
 
 

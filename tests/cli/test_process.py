@@ -103,3 +103,20 @@ def on_terminal(code):
     os.close(ours)
     assert process.wait(60) == 0, shown
     return shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("root", "variables", "word"),
+    [
+        ("", {}, "names no directory"),
+        (".", {"CKPTD_STATE_DIR": ""}, "is empty"),
+        (".", {"CKPTD_IGNORE": '["run["]'}, "is not closed"),
+    ],
+)
+def test_what_a_slip_in_a_shell_makes_is_refused(root, variables, word, tmp_path):
+    """A variable that is not set is no order to look after the present directory; a pattern that ends early is a sentence."""
+    command = [sys.executable, "-m", "ckptd", "--root", root, "scan"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env={**os.environ, **variables})
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ckptd.errors import SettingsError
 from ckptd.watch.wanted import compile_wanted
 
 
@@ -40,14 +41,14 @@ def test_patterns(pattern, ignored, kept):
 @pytest.mark.parametrize("pattern", ["", "/", "//", "a[b", "a[", "[z-a]"])
 def test_patterns_that_make_no_sense_name_themselves(pattern):
     """Refused with the pattern in the message, not with a regular expression's."""
-    with pytest.raises(ValueError, match="ignore pattern") as caught:
+    with pytest.raises(SettingsError, match="ignore pattern") as caught:
         compile_wanted((".pth",), ("fine", pattern))
     assert repr(pattern) in str(caught.value)
 
 
 def test_empty_suffix_is_refused():
     """It would take every file."""
-    with pytest.raises(ValueError, match="suffix"):
+    with pytest.raises(SettingsError, match="suffix"):
         compile_wanted((".pth", ""))
 
 
@@ -62,10 +63,10 @@ def test_wants_path_takes_only_paths_that_a_scan_gives(path, bad):
 
 @given(st.text(max_size=30), st.text(alphabet="ab*?[]!-/.\\", max_size=12))
 def test_any_pattern_compiles_or_is_refused(path, pattern):
-    """No pattern ends in another error than ValueError, now or when it is used."""
+    """No pattern ends in another error than SettingsError, now or when it is used."""
     try:
         wanted = compile_wanted((".pth",), (pattern,))
-    except ValueError:
+    except SettingsError:
         return
     wanted.wants_path(path + ".pth")
 
