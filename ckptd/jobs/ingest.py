@@ -93,7 +93,7 @@ class Ingest:
     def hint(self, place: Place, *, closed: bool) -> None:
         """Look at a place because something happened there."""
         root = self._roots[place[0]]
-        if root.incident is not None:
+        if root.incident is not None or self.upkeep.is_own(place):
             return
         match observe(root.handle.fd, place[1], root.wanted):
             case RegularFile():

@@ -91,10 +91,14 @@ class Upkeep:
         self._note(place, described.sidecar)
         return described.inspection
 
+    def is_own(self, place: Place) -> bool:
+        """Say whether a sidecar lies there just as it was written here: what happened to it was our own doing."""
+        seen = self._own.get(place)
+        return seen is not None and seen == _stamp(self._roots[place[0]], place[1])
+
     def hint(self, place: Place) -> None:
         """Look at the checkpoint of a sidecar that a person may have changed or removed."""
-        seen = self._own.get(place)
-        if seen is not None and seen == _stamp(self._roots[place[0]], place[1]):
+        if self.is_own(place):
             return
         for path in self._store.find_places_by_stem(self._roots[place[0]].path, place[1]):
             self.expect((place[0], path), delay=QUIET_SECONDS)
