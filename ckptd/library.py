@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -18,7 +17,7 @@ from ckptd.app import App
 from ckptd.checkpoint.inspection import inspect_path
 from ckptd.checkpoint.metrics import canonical, normalise
 from ckptd.errors import StorageError, UsageError
-from ckptd.metadata.sidecar import ensure
+from ckptd.metadata.sidecar import ensure, look
 from ckptd.model import Json, Record
 from ckptd.settings import Settings, load_settings
 from ckptd.storage.atomic import exchange_if_same
@@ -148,8 +147,9 @@ def _check(metrics: Mapping[str, float] | None, hyperparameters: Mapping[str, Js
         stated["metrics"] = {name: _number(name, value) for name, value in metrics.items()}
     if hyperparameters:
         try:
-            stated["hyperparameters"] = json.loads(json.dumps(dict(hyperparameters), allow_nan=False))
-        except (TypeError, ValueError) as error:
+            text = json.dumps(dict(hyperparameters), allow_nan=False, ensure_ascii=False)
+            stated["hyperparameters"] = json.loads(text.encode())
+        except (TypeError, ValueError, RecursionError) as error:
             why = f"they are no plain JSON: {error}"
             raise UsageError("save hyperparameters", why=why, cure="numbers, texts, lists, dicts") from error
     return stated
@@ -158,10 +158,11 @@ def _check(metrics: Mapping[str, float] | None, hyperparameters: Mapping[str, Js
 def _number(name: str, value: Any) -> float:
     try:
         number = float(value)  # a tensor of one number too
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if normalise(canonical(name), number) is None:
-        raise UsageError("save metrics", path=name, why=f"{escape(str(value))} is no finite number", cure="leave it out")
+    if type(name) is not str or normalise(canonical(name), number) is None:
+        shown = escape(str(value)) if type(value) in (float, str) else f"this {type(value).__name__}"
+        raise UsageError("save metrics", path=escape(str(name)), why=f"{shown} is no finite number", cure="leave it out")
     return number
 
 
@@ -171,13 +172,17 @@ def _describe(directory: int, target: Path, stated: dict[str, Any]) -> None:
     result = ensure(directory, target.name, inspection, generated_at=time.time(), like=target.stat())
     if not stated:
         return
-    if result.name is None:
-        raise StorageError("write the metadata", path=target, why="; ".join(finding.message for finding in result.findings))
-    sidecar = target.with_name(result.name)
-    text = sidecar.read_bytes()
-    document = json.loads(text)
+    # Whatever lies there may be somebody else's: a pipe, a link, a gigabyte.  `look` reads it as such.
+    found = look(directory, target.name, inspection.sha256).get(result.name or "")
+    if found is None or found.document is None or found.status is None:
+        why = "; ".join(finding.message for finding in result.findings)
+        raise StorageError("write the metadata", path=target, why=why, cure="the checkpoint itself is saved")
+    document = json.loads(found.data)
     for key, values in stated.items():
         before = document.get(key)
         document[key] = {**before, **values} if isinstance(before, dict) else values
-    data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-    exchange_if_same(directory, sidecar.name, hashlib.sha256(text).hexdigest(), data, like=sidecar.stat())
+    try:
+        data = json.dumps(document, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which a person wrote as an escape
+        data = json.dumps(document, indent=2).encode()
+    exchange_if_same(directory, found.name, found.sha256, data + b"\n", like=found.status)

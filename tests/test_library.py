@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 
@@ -88,13 +90,44 @@ def test_save_writes_the_file_and_its_metadata(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "stated", [{"metrics": {"acc": float("nan")}}, {"metrics": {"loss": "low"}}, {"hyperparameters": {"model": object()}}]
+    "stated",
+    [
+        {"metrics": {"acc": float("nan")}},
+        {"metrics": {"loss": "low"}},
+        {"hyperparameters": {"model": object()}},
+        {"hyperparameters": {"a": "\ud800"}},
+        {"metrics": {"acc": 10**5_000}},
+        {"metrics": {1: 2.0}},
+    ],
 )
 def test_what_no_sidecar_can_hold_is_refused_before_anything_is_written(tmp_path, stated):
     """NaN, texts for numbers and objects are mistakes of the caller."""
     with pytest.raises(UsageError):
         ckptd.save({"w": torch.ones(2)}, tmp_path / "net.pth", **stated)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lies", ["fifo", "link", "text", "large"])
+def test_what_lies_under_the_name_of_the_metadata_is_left_alone(tmp_path, lies):
+    """A pipe there would hold the training for ever: the checkpoint is saved, and an error says what lies there."""
+    beside = tmp_path / "m_metadata.json"
+    (tmp_path / "passwd").write_text("secret")
+    match lies:
+        case "fifo":
+            os.mkfifo(beside)
+        case "link":
+            beside.symlink_to(tmp_path / "passwd")
+        case "text":
+            beside.write_text("mine, and no JSON")
+        case "large":
+            beside.write_bytes(b"{}")
+            os.truncate(beside, 2 << 30)
+    before = beside.lstat()
+    with pytest.raises(CkptdError, match="m_metadata") if lies in ("text", "large") else contextlib.nullcontext():
+        ckptd.save({"w": torch.ones(2)}, tmp_path / "m.pth", metrics={"acc": 0.5})
+    assert torch.equal(ckptd.load(tmp_path / "m.pth")["w"], torch.ones(2))
+    assert beside.lstat() == before or lies == "link"
+    assert (tmp_path / "passwd").read_text() == "secret"
 
 
 def test_asking_the_library_needs_no_torch(models):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ def save_file(obj: object, path: str | os.PathLike[str], **options: Any) -> Iden
     """
     target = Path(os.path.realpath(path))  # a link stays a link, as with torch.save
     # The name is hidden and ends in .tmp: a daemon that watches the directory passes it over.
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f".{os.fsdecode(os.fsencode(target.name)[:200])}.{secrets.token_hex(6)}.tmp")
     try:
+        _refuse_special(target)
         return _write(obj, temporary, target, options)
     except (OSError, RuntimeError) as error:
         cause = _disk_error(error)
@@ -43,6 +45,14 @@ def save_file(obj: object, path: str | os.PathLike[str], **options: Any) -> Iden
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _refuse_special(target: Path) -> None:
+    """Refuse to put a file in the place of something else: torch.save writes into /dev/null, a rename would replace it."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a directory the rename itself complains
+            raise StorageError("cannot save", path=target, why="there is something that is no regular file")
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:

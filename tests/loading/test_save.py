@@ -88,3 +88,19 @@ def test_a_full_disk(tmp_path):
         assert os.listdir(small) == ["x.pth"]
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_only_a_file_gives_way_to_a_file(tmp_path):
+    """A pipe or a device under the name stays what it is: a rename over /dev/null would end more than this training."""
+    path = tmp_path / "m.pth"
+    os.mkfifo(path)
+    with pytest.raises(StorageError, match="no regular file"):
+        save_file({"w": torch.ones(1)}, path)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_name_of_many_bytes(tmp_path):
+    """The temporary name beside it is not longer than a name may be, in bytes."""
+    path = tmp_path / ("ä" * 125 + ".pth")
+    save_file({"w": torch.ones(1)}, path)
+    assert [path] == list(tmp_path.iterdir())
