@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
 #: Reasons that say something about the machine and nothing about the test.
 _FAIR = ("no kernel headers here", "this machine has no systemd", "says what a machine without CUDA does")
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own() -> Iterator[None]:
+    """Forget how a test set up the logs: the next one's events must not go to a stream that is closed."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
 
 
 @pytest.hookimpl(trylast=True)
