@@ -20,8 +20,8 @@ __all__ = ["CkptdError", "Finding", "Inspection", "Record", "Status", "inspect",
 if TYPE_CHECKING:
     from ckptd.checkpoint.inspection import inspect_path as inspect
     from ckptd.errors import CkptdError
-    from ckptd.library import load, save
-    from ckptd.library import open_library as open  # noqa: A004 — ckptd.open(root) reads like the built-in on purpose
+    from ckptd.api import load, save
+    from ckptd.api import open_library as open  # noqa: A004 — ckptd.open(root) reads like the built-in on purpose
     from ckptd.model import Finding, Inspection, Record, Status
 
 _PLACES = {
@@ -31,9 +31,9 @@ _PLACES = {
     "Record": ("ckptd.model", "Record"),
     "Status": ("ckptd.model", "Status"),
     "inspect": ("ckptd.checkpoint.inspection", "inspect_path"),
-    "load": ("ckptd.library", "load"),
-    "open": ("ckptd.library", "open_library"),
-    "save": ("ckptd.library", "save"),
+    "load": ("ckptd.api", "load"),
+    "open": ("ckptd.api", "open_library"),
+    "save": ("ckptd.api", "save"),
 }
 
 

@@ -91,9 +91,9 @@ def test_under_the_journal_every_line_has_its_priority(tmp_path):
 
 def test_what_libraries_log_becomes_an_event():
     """Nothing that goes wrong below us is lost, and it is as harmless as what we say ourselves."""
-    text = logged(lambda _: logging.getLogger("some.library").warning("overflow %s", "\x1b[2J"))
+    text = logged(lambda _: logging.getLogger("urllib3").warning("overflow %s", "\x1b[2J"))
     event = json.loads(text)
-    assert (event["event"], event["library"], event["message"]) == ("library.warned", "some.library", "overflow \\x1b[2J")
+    assert (event["event"], event["library"], event["message"]) == ("library.warned", "urllib3", "overflow \\x1b[2J")
 
 
 def test_a_traceback_is_one_json_line():

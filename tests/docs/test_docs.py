@@ -183,7 +183,7 @@ def test_the_log_events_of_the_source_are_those_of_the_page():
     documented = set(re.findall(r"^\| `([a-z_.]+)` \|", page("logs.md"), re.MULTILINE))
     used = set()
     for path in SOURCES:
-        if path.relative_to(PROJECT / "ckptd").parts[0] in {"jobs", "daemon.py", "app.py", "library.py", "logs.py", "watch"}:
+        if path.relative_to(PROJECT / "ckptd").parts[0] in {"jobs", "daemon.py", "app.py", "api.py", "logs.py", "watch"}:
             used |= {text for text in strings(path) if EVENT.fullmatch(text) and not text.endswith((".sqlite", ".json"))}
     assert used == documented
 
