@@ -223,7 +223,7 @@ class Ingest:
 
     def _take_settled(self, now: float) -> None:
         arrived = []
-        room = min(MOST_LOOKS, self._reading.room - len(self._reading)) if self._may_take else 0
+        room = min(MOST_LOOKS, self._reading.free) if self._may_take else 0
         for outcome in self._settling.due(now) if room > 0 else ():
             match outcome:
                 case Arrived():

@@ -64,7 +64,7 @@ class Reading:
             read=worker.read_answer,
         )
         # Twice what the workers hold: enough that none waits while results are written, few enough descriptors.
-        self.room: int = 2 * DEPTH * settings.workers
+        self._room: int = 2 * DEPTH * settings.workers
         self._flying: dict[int, tuple[Place, Identity]] = {}
         self._places: set[Place] = set()
         self._number = 0
@@ -81,14 +81,22 @@ class Reading:
         return self._places
 
     @property
+    def free(self) -> int:
+        """Say how many more files may be started.
+
+        Those that were answered do not count: their workers are to have the next ones before the answers are written down.
+        """
+        return self._room - len(self._flying) + len(self._pool.results)
+
+    @property
     def has_room(self) -> bool:
         """Say whether a handful of files may be started; one at a time would cost as many questions to the index."""
-        return len(self._flying) <= self.room * 3 // 4
+        return self.free >= self._room // 4
 
     @property
     def is_crowded(self) -> bool:
         """Say whether every worker has enough to do for a while, so that nobody waits when answers are taken a moment later."""
-        return len(self._flying) > self.room // 8
+        return len(self._flying) > self._room // 8
 
     def start(self, place: Place, identity: Identity, fd: int, shown: str) -> None:
         """Hand a descriptor to the workers; it belongs to them from here on."""

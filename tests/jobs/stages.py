@@ -59,8 +59,12 @@ class Reader:
         return {read.place for read in self._answers}
 
     @property
+    def free(self):
+        return self.room - len(self._answers)
+
+    @property
     def has_room(self):
-        return len(self._answers) < self.room
+        return self.free > 0
 
     def start(self, place, identity, fd, shown):
         self.read.append(place[1])
