@@ -26,9 +26,9 @@ def _logs_of_its_own() -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Turn skipped tests into a failure where `CKPTD_NO_SKIPS` is set, as continuous integration does."""
+    """Turn skipped tests into a failure where `PYTEST_NO_SKIPS` is set, as continuous integration does."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or not os.environ.get("CKPTD_NO_SKIPS"):
+    if reporter is None or not os.environ.get("PYTEST_NO_SKIPS"):
         return
     skipped = [report for report in reporter.stats.get("skipped", []) if not str(report.longrepr[-1]).endswith(_FAIR)]
     for report in skipped:
