@@ -46,7 +46,8 @@ def write_nameless(
 ) -> tuple[Identity, tuple[Finding, ...]]:
     """Write `data` to a file without a name and give it its name when it is whole, never in place of another.
 
-    A kill leaves nothing to be swept, and the directory changes once: one event for every watcher, not four.
+    A kill leaves nothing to be swept, and the directory changes once: a watcher that asks for no unlinked files hears of it
+    once, not four times.
 
     Raises:
         FileExistsError: the name is taken.
