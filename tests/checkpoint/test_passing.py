@@ -84,3 +84,15 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     pass_over(source, [Run("w", Span(0, 400 << 20, None), make_meter("float32"))])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
+
+
+def test_what_goes_wrong_beside_the_reading_goes_wrong(tmp_path):
+    """A meter that fails in its own thread fails the pass, and nobody waits for ever."""
+
+    class Broken:
+        def feed(self, data):
+            raise MemoryError
+
+    source = _source(bytes(100_000), tmp_path, 0)
+    with pytest.raises(MemoryError):
+        pass_over(source, [Run("w", Span(0, 90_000, None), Broken())], _SMALL_CHUNKS)
