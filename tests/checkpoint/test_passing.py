@@ -90,7 +90,7 @@ def test_what_goes_wrong_beside_the_reading_goes_wrong(tmp_path):
     """A meter that fails in its own thread fails the pass, and nobody waits for ever."""
 
     class Broken:
-        def feed(self, data):
+        def feed(self, _data):
             raise MemoryError
 
     source = _source(bytes(100_000), tmp_path, 0)
