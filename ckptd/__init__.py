@@ -18,10 +18,10 @@ __version__ = "0.1.0"
 __all__ = ["CkptdError", "Finding", "Inspection", "Record", "Status", "inspect", "load", "open", "save"]
 
 if TYPE_CHECKING:
-    from ckptd.checkpoint.inspection import inspect_path as inspect
-    from ckptd.errors import CkptdError
     from ckptd.api import load, save
     from ckptd.api import open_library as open  # noqa: A004 — ckptd.open(root) reads like the built-in on purpose
+    from ckptd.checkpoint.inspection import inspect_path as inspect
+    from ckptd.errors import CkptdError
     from ckptd.model import Finding, Inspection, Record, Status
 
 _PLACES = {
