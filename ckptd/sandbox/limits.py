@@ -93,7 +93,7 @@ def _lower(kind: int, value: int) -> None:
 def lower_priority(limits: Limits) -> None:
     """Step back behind everything else on the machine: CPU, disk, and who is ended when memory is short.
 
-    A process in a session of its own is a scheduling group of its own where CONFIG_SCHED_AUTOGROUP is set, and its nice value
+    A process that called setsid is a scheduling group of its own where CONFIG_SCHED_AUTOGROUP is set, and its nice value
     then counts only inside that group; so the group gets the value too.
 
     Raises:
