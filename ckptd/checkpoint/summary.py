@@ -23,15 +23,15 @@ def summarise(layers: Sequence[Layer]) -> tuple[str | None, int | None, int | No
         return None, None, None
     first = _size(shown[0], _IN)
     last = next((size for layer in reversed(shown) if layer.type != "embedding" for size in [_size(layer, _OUT)]), None)
-    parts = _joined(shown, {layer.name for layer in shown})
+    parts = _joined(shown)
     if len(parts) > _MOST:
         parts = [*parts[: _MOST - 2], f"… {len(parts) - _MOST + 1} more …", parts[-1]]
     return " + ".join(parts), first, last
 
 
-def _joined(shown: Sequence[Layer], names: set[str]) -> list[str]:
+def _joined(shown: Sequence[Layer]) -> list[str]:
     """Write the layers; when they are many, a row of one type is one part."""
-    attention = _attention_layers(shown, names)
+    attention = _attention_layers(shown)
     rows: list[tuple[str, list[Layer]]] = []
     for layer in shown:
         kind = "attention" if layer.name in attention else layer.type
@@ -42,9 +42,8 @@ def _joined(shown: Sequence[Layer], names: set[str]) -> list[str]:
     return [_part(kind, row) for kind, row in rows]
 
 
-def _attention_layers(shown: Sequence[Layer], names: set[str]) -> set[str]:
+def _attention_layers(shown: Sequence[Layer]) -> set[str]:
     """Name the layers that make up attention: by type, or linear ones of that name; an `out_proj` belongs to its block."""
-    del names
     return {
         layer.name for layer in shown if layer.type == "attention" or (layer.type == "linear" and _ATTENTION.search(layer.name))
     }
