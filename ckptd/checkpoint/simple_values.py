@@ -40,7 +40,7 @@ def numpy_scalar(value: Opaque) -> int | float | bool | None:
     if form is None or struct.calcsize(form) != len(raw):
         return None
     state = dtype.state
-    order = state[1] if type(state) is tuple and len(state) > 1 and state[1] in {"<", ">"} else "<"
+    order = state[1] if type(state) is tuple and len(state) > 1 and state[1] in ("<", ">") else "<"
     found: int | float | bool = struct.unpack(order + form, raw)[0]
     return found
 

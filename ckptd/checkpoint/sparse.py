@@ -130,4 +130,7 @@ class _Reader:
             tensor.offset + sum(index * stride for index, stride in zip(place, tensor.stride, strict=False))
             for place in product(*map(range, tensor.shape[:-1]))
         ]
-        return [held[at : at + (count - 1) * step + 1 : step] if step else held[at : at + 1] * count for at in offsets]
+        rows = [held[at : at + (count - 1) * step + 1 : step] if step else held[at : at + 1] * count for at in offsets]
+        if any(len(row) != count for row in rows):
+            raise _BadIndicesError("has indices that lie beyond their storage")
+        return rows

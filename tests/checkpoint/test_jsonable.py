@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ckptd.checkpoint.jsonable import MAX_TEXT, MAX_VALUES, clean, number_of, text_of, to_json
 from ckptd.checkpoint.simple_values import moment_of
-from ckptd.checkpoint.values import Global, Opaque
+from ckptd.checkpoint.values import Global, Opaque, OrderedDictValue
 from tests.checkpoint.saved import read
 
 
@@ -268,3 +268,11 @@ def test_a_shape_has_numbers_of_64_bits():
     """Larger ones, of either sign, are left out: no reader of the answer could hold them."""
     shape = Opaque(Global("torch", "Size"), ((3, 10**30, -(10**30)),))
     assert to_json(shape) == [3]
+
+
+def test_a_scalar_whose_byte_order_is_no_text_is_read_as_little_endian_or_not_at_all():
+    """What stands where the byte order belongs may be anything, a dict too, which no set can be asked for."""
+    dtype = Opaque(Global("numpy", "dtype"), ("f8", False, True))
+    dtype.state = (3, OrderedDictValue(), None, None, None, -1, -1, 0)
+    scalar = Opaque(Global("numpy._core.multiarray", "scalar"), (dtype, bytes(8)))
+    assert number_of(scalar) in (None, 0.0)

@@ -107,6 +107,17 @@ def test_our_verdict_is_that_of_torch(rows, columns, starts, data, tmp_path_fact
     assert (inspect_path(path).status is Status.OK) is right
 
 
+def test_indices_beyond_their_storage_are_damage(tmp_path):
+    """A storage that is too short for the indices is a finding by name, whatever else is found."""
+    path = _saved(_coo([[0, 1], [1, 0]], (3, 2), coalesced=True), tmp_path)
+    with path.open("rb") as file:
+        source = Source(file.fileno(), path.stat().st_size, 1 << 20)
+        structure = read_source(source)
+        key, span = next((key, span) for key, span in structure.storages.items() if span.length == 32)
+        shorter = replace(structure, storages={**structure.storages, key: span._replace(length=16)})
+        assert [(one.code, one.tensors) for one in check_sparse(source, shorter)] == [("tensor-out-of-bounds", ("s",))]
+
+
 def test_indices_have_a_budget(tmp_path):
     """Beyond it nothing is promised, and nothing is called damaged."""
     path = _saved(_GOOD["coo"], tmp_path)
