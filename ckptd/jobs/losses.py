@@ -116,7 +116,7 @@ class Losses:
         if root.freezes_place(place[1]) or isinstance(observe(root.handle.fd, place[1], root.wanted), RegularFile):
             return
         self._recording.write(lambda batch: batch.record_missing(root.path, place[1], now=wall), self._now())
-        self._recording.tell("info", "checkpoint.vanished", root=root.path, path=place[1], digest=digest_of(known))
+        self._recording.tell("info", "checkpoint.vanished", root=root.path, path=place[1], digest=known.sha256)
 
     def _find_present(self, place: Place) -> KnownPlace | None:
         known = self._store.find_place(self._roots[place[0]].path, place[1])
@@ -129,11 +129,6 @@ class Losses:
             known = self._store.load_places(self._roots[place[0]].path, below=place[1])
             if any(not one.is_missing for one in known.values()):
                 self._want_rescan(place[0], "directory gone")
-
-
-def digest_of(known: KnownPlace) -> str | None:
-    """Give the digest of what lies, or lay, at a known place; a file that was never read to its end has none."""
-    return None if known.sha256 is None or ":" in known.sha256 else known.sha256
 
 
 def is_gone(root: WatchedRoot, path: str) -> bool:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from ckptd.index.store import KnownPlace, Store
+from ckptd.index.store import Store
 from ckptd.jobs.ingest import Ingest
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.tidying import find_undescribed, sweep
-from ckptd.model import PlaceState, Status
+from ckptd.model import Status
 from ckptd.policy.brakes import Freeze, find_freezes
 from ckptd.policy.reconcile import Changes, reconcile
 from ckptd.watch.scanner import Problem, Scan, scan
@@ -71,9 +71,7 @@ def reconcile_root(
         seen = (
             found.files | {path: problem.identity for path, problem in odd.items() if problem.identity} if odd else found.files
         )
-        places = store.load_places(root.path)
-        known = {path: place.identity for path, place in places.items()}
-        missing = {path for path, place in places.items() if place.state == PlaceState.MISSING}
+        known, missing = store.load_identities(root.path)
         changes = reconcile(known, seen, missing=missing, unread=found.unread)
     freezes = () if believe_losses else find_freezes(changes, known, found.devices)
     _tell_freezes(root, freezes)
@@ -83,7 +81,7 @@ def reconcile_root(
     root.told &= {(problem.path, problem.finding.code) for problem in found.problems}
     if found.leftovers:
         sweep(root, found.leftovers, max(started_at, time.time() - _LEFT_SECONDS))
-    _hand_on(root, ingest, changes, places, odd)
+    _hand_on(root, store, ingest, changes, odd)
     ingest.upkeep.retry(root.number)
     if why not in BY_THE_CLOCK:
         _look_closer(root, store, ingest, found)
@@ -127,9 +125,7 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _hand_on(
-    root: WatchedRoot, ingest: Ingest, changes: Changes, places: Mapping[str, KnownPlace], odd: Mapping[str, Problem]
-) -> None:
+def _hand_on(root: WatchedRoot, store: Store, ingest: Ingest, changes: Changes, odd: Mapping[str, Problem]) -> None:
     """Give every difference to its stage; what is no file and bears the name of one is written down as that."""
     number = root.number
     for old, new in changes.moved:
@@ -142,7 +138,9 @@ def _hand_on(
         else:
             ingest.expect((number, path))
     for path in (*changes.vanished, *(old for old, new in changes.moved if new in odd)):
-        ingest.losses.mark_missing((number, path), places[path])
+        known = store.find_place(root.path, path)
+        if known is not None:
+            ingest.losses.mark_missing((number, path), known)
 
 
 def _look_closer(root: WatchedRoot, store: Store, ingest: Ingest, found: Scan) -> None:
