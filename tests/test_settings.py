@@ -37,6 +37,17 @@ def file(tmp_path):
     return write
 
 
+def recipe(**changes):
+    return {"match": "BiLSTM_*", "callable": "models:BiLSTM", **changes}
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def test_without_any_source_the_defaults_hold():
     """A newcomer sets nothing."""
     settings = load_settings(None, None, {})
@@ -142,6 +153,59 @@ def test_a_broken_file_does_not_hide_the_environment(file):
         ({"inspect": {"memory_bytes": "2 GiB of it"}}, "not a size"),
         ({"inspect": {"memory_bytes": "1MiB"}}, "greater than or equal to 134217728"),
         ({"watch": 3}, "Input should be"),
+        ({"export": {"targets": ["onx"]}}, 'is not an export target; did you mean "onnx"?'),
+        ({"export": {"targets": ["TorchScript"]}}, 'did you mean "torchscript"?'),
+        ({"export": {"targets": ["qqq"]}}, "there are safetensors float16"),
+        ({"export": {"quiet_seconds": -1}}, "greater than or equal to 0"),
+        ({"export": {"seconds": 0}}, "greater than 0"),
+        ({"export": {"memory_bytes": "1MiB"}}, "greater than or equal to 536870912"),
+        ({"export": {"workers": 0}}, "greater than or equal to 1"),
+        ({"export": {"sandbox": "off"}}, "'required' or 'best_effort'"),
+        ({"export": {"min_free_bytes": -1}}, "greater than or equal to 0"),
+        ({"export": {"opset": 10}}, "greater than or equal to 11"),
+        ({"export": {"opset": 24}}, "less than or equal to 23"),
+        ({"export": {"external_data_bytes": "2GiB"}}, "less than or equal to 2147483647"),
+        ({"trust": {"callables": ["torch.hub"]}}, "name the callable itself: "),
+        ({"trust": {"callables": ["models:*"]}}, "name the callable itself: "),
+        ({"trust": {"callables": ["models:"]}}, "name the callable itself: "),
+        ({"trust": {"callables": ["models."]}}, "name the callable itself: "),
+        ({"trust": {"callables": ["models.:x"]}}, "name the callable itself: "),
+        ({"trust": {"callables": [":x"]}}, "name the callable itself: "),
+        ({"trust": {"callables": ["models:os.system"]}}, "name the callable itself: "),
+        ({"trust": {"callables": ["models:__import__"]}}, "name the callable itself: "),
+        ({"trust": {"classes": ["models.*"]}}, "name the class itself: "),
+        ({"trust": {"classes": ["models"]}}, "name the class itself: "),
+        ({"trust": {"classes": ["torch."]}}, "name the class itself: "),
+        ({"trust": {"classes": ["__main__.Net"]}}, "name the class itself: "),
+        ({"trust": {"digests": ["abc"]}}, "the 64 hex digits"),
+        ({"trust": {"directories": ["/"]}}, "holds everything there is"),
+        ({"trust": {"directories": ["/srv/*"]}}, "is a pattern"),
+        ({"trust": {"directories": [""]}}, "for the present directory"),
+        ({"recipe": [recipe(callable="models.BiLSTM")]}, "recipe.0.callable: 'models.BiLSTM' could be more than one thing"),
+        ({"recipe": [recipe(), recipe(calable="m:x")]}, 'recipe.1.calable: is not a setting; did you mean "callable"?'),
+        ({"recipe": [{"match": "*"}]}, "recipe.0.callable: Field required"),
+        ({"recipe": [recipe(match="")]}, "at least 1 character"),
+        ({"recipe": [recipe(hyperparameters={"a": [None]})]}, "null can't be written in TOML"),
+        ({"recipe": [recipe(hyperparameters={"a": float("nan")})]}, "not finite"),
+        ({"recipe": [recipe(hyperparameters={"a": [0] * 10_001})]}, "more than 10,000 values"),
+        ({"recipe": [recipe(hyperparameters={"a": nested(20)})]}, "nests deeper than 16"),
+        (
+            {"recipe": [recipe(inputs=[{"shape": [1], "hi": 3}])]},
+            'recipe.0.inputs.0.hi: is not a setting; did you mean "high"?',
+        ),
+        ({"recipe": [recipe(inputs=[{"shape": [0]}])]}, "recipe.0.inputs.0.shape: a size is 1 to"),
+        ({"recipe": [recipe(inputs=[{"shape": [True]}])]}, "a size is a whole number"),
+        ({"recipe": [recipe(inputs=[{"shape": [2.5]}])]}, "a size is a whole number"),
+        ({"recipe": [recipe(inputs=[{"shape": ["a b"]}])]}, "is no name"),
+        ({"recipe": [recipe(inputs=[{"shape": [1] * 9}])]}, "more than 8"),
+        ({"recipe": [recipe(inputs=[{"shape": [1 << 20, 1 << 20]}])]}, "give a smaller example"),
+        ({"recipe": [recipe(inputs=[{"shape": [1], "dtype": "float"}])]}, "no element type of an input; there are float32"),
+        ({"recipe": [recipe(inputs=[{"shape": [1], "dtype": "int64"}])]}, 'needs "high"'),
+        ({"recipe": [recipe(inputs=[{"shape": [1], "high": 3}])]}, '"high" is for integers'),
+        ({"recipe": [recipe(inputs=[{"shape": [1], "name": "a-b"}])]}, "is no name"),
+        ({"recipe": [recipe(inputs=[{"shape": [1]}] * 17)]}, "at most 16"),
+        ({"recipe": [recipe(outputs=["y", "y"])]}, "'y' names two inputs or outputs"),
+        ({"recipe": [recipe(outputs=["y y"])]}, "is no name"),
     ],
 )
 def test_what_makes_no_sense_is_refused(values, word):
@@ -282,6 +346,63 @@ def test_every_key_has_a_description_and_its_unit():
 def test_shown_settings_are_a_settings_file(tmp_path):
     """What `config show` prints gives the same settings when it is read."""
     settings = load_settings(None, {"roots": ["/a b", '/c"d'], "state_dir": "/s", "ignore": ["x/**"]}, {})
+    path = tmp_path / "shown.toml"
+    path.write_text(render_settings(settings))
+    assert load_settings(path, None, {}) == settings
+
+
+def test_three_lines_switch_exports_on(file):
+    """Dotted keys and an inline table, as the README shows them."""
+    path = file(
+        'export.targets = ["safetensors", "onnx"]\n'
+        'trust.directories = ["~/models"]\n'
+        'recipe = [{ match = "BiLSTM_*", callable = "models:BiLSTM" }]\n'
+    )
+    settings = load_settings(path, None, {})
+    assert settings.export.targets == ("safetensors", "onnx")
+    assert settings.trust.directories == (Path.home() / "models",)
+    assert [(item.match, item.callable) for item in settings.recipe] == [("BiLSTM_*", "models:BiLSTM")]
+
+
+def test_nothing_is_exported_and_nobody_is_trusted_by_default():
+    """Code runs only where somebody said so."""
+    settings = load_settings(None, None, {})
+    assert settings.export.targets == ()
+    assert settings.recipe == ()
+    assert not any(settings.trust.model_dump().values())
+    assert settings.export.sandbox == "required"
+    assert settings.export.workers >= 1
+    assert settings.export.memory_bytes >= 512 << 20
+
+
+def test_recipes_in_the_environment_are_json():
+    """A list of objects, or one object; a mistake is named with its place in it."""
+    text = json.dumps([recipe(inputs=[{"shape": ["batch", 12]}], hyperparameters={"hidden": 3})])
+    for value in (text, text[1:-1]):
+        (found,) = load_settings(None, None, {"CKPTD_RECIPE": value}).recipe
+        assert found.hyperparameters == {"hidden": 3}
+        assert found.inputs[0].shape == ("batch", 12)
+    assert load_settings(None, None, {"CKPTD_RECIPE": ""}).recipe == ()
+    (line,) = problems(CKPTD_RECIPE='[{"match": "a", "callable": "m:x", "calable": 1}]')
+    assert line == 'environment: CKPTD_RECIPE: 0.calable: is not a setting; did you mean "callable"?'
+    (line,) = problems(CKPTD_RECIPE="[{")
+    assert line.startswith("environment: CKPTD_RECIPE: is no JSON list")
+
+
+def test_a_digest_is_taken_as_sha256sum_prints_it():
+    """Upper case and a prefix are the same digest."""
+    settings = load_settings(None, {"trust": {"digests": ["SHA256:" + "AB" * 32, "ab" * 32]}}, {})
+    assert settings.trust.digests == ("ab" * 32,)
+
+
+def test_shown_recipes_are_recipes(tmp_path):
+    """Inline tables with strange keys survive the way through TOML."""
+    wanted = recipe(
+        hyperparameters={"a b": {"x": [1, 2.5, True, 'q"']}, "": {}},
+        inputs=[{"name": "x", "shape": ["batch", 2]}],
+        outputs=["y"],
+    )
+    settings = load_settings(None, {"recipe": [wanted], "export": {"memory_bytes": "1GiB"}}, {})
     path = tmp_path / "shown.toml"
     path.write_text(render_settings(settings))
     assert load_settings(path, None, {}) == settings

@@ -10,18 +10,41 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["InspectSettings", "LogSettings", "Settings", "SidecarSettings", "WatchSettings", "find_config", "load_settings"]
+__all__ = [
+    "ExportSettings",
+    "InspectSettings",
+    "LogSettings",
+    "RecipeSettings",
+    "Settings",
+    "SidecarSettings",
+    "TrustSettings",
+    "WatchSettings",
+    "find_config",
+    "load_settings",
+]
 
 if TYPE_CHECKING:
     from ckptd.settings.load import load_settings
-    from ckptd.settings.model import InspectSettings, LogSettings, Settings, SidecarSettings, WatchSettings
+    from ckptd.settings.model import (
+        ExportSettings,
+        InspectSettings,
+        LogSettings,
+        RecipeSettings,
+        Settings,
+        SidecarSettings,
+        TrustSettings,
+        WatchSettings,
+    )
     from ckptd.settings.places import find_config
 
 _PLACES = {
+    "ExportSettings": "model",
     "InspectSettings": "model",
     "LogSettings": "model",
+    "RecipeSettings": "model",
     "Settings": "model",
     "SidecarSettings": "model",
+    "TrustSettings": "model",
     "WatchSettings": "model",
     "find_config": "places",
     "load_settings": "load",

@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from ckptd.errors import SettingsError
-from ckptd.settings.model import Section, Settings
+from ckptd.settings.kinds import Section
+from ckptd.settings.model import InputSettings, RecipeSettings, Settings
 from ckptd.settings.places import PREFIX, find_config, setting_variables
 
 Tree = dict[str, Any]
@@ -141,6 +142,8 @@ def _describe(detail: ErrorDetails, sources: Sequence[_Source]) -> str:
         message = f"is not a setting{_suggest_key(key)}"
     else:
         message = detail["msg"].removeprefix("Value error, ")
+    if source.name == "environment" and key[0] == "recipe" and key[1:]:  # the variable holds all of them
+        message = f"{'.'.join(key[1:])}: {message}"
     return f"{source.name}: {source.spell(shown)}: {message}" if shown else f"{source.name}: {message}"
 
 
@@ -150,7 +153,7 @@ def _blame(key: Sequence[str], sources: Sequence[_Source]) -> tuple[_Source, lis
         for source in sources:
             value: Any = source.values
             for part in key[:length]:
-                value = value.get(part, _MISSING) if isinstance(value, dict) else _MISSING
+                value = _look_up(value, part)
             if value is not _MISSING:
                 return source, list(key if source.name != "environment" else key[:length])
     return sources[-1], list(key)
@@ -159,8 +162,20 @@ def _blame(key: Sequence[str], sources: Sequence[_Source]) -> tuple[_Source, lis
 _MISSING = object()
 
 
+def _look_up(value: Any, part: str) -> Any:
+    """Give what a table or a list has under a part of a key, `_MISSING` when it has nothing there."""
+    if isinstance(value, dict):
+        return value.get(part, _MISSING)
+    if isinstance(value, list | tuple) and part.isdigit() and int(part) < len(value):
+        return value[int(part)]
+    return _MISSING
+
+
 def _suggest_key(key: Sequence[str]) -> str:
     """Propose the known key that is nearest, be it in this table or in another."""
+    if key[0] == "recipe" and len(key) > 1:
+        model = InputSettings if "inputs" in key[:-1] else RecipeSettings
+        return _suggest_quoted(key[-1], list(model.model_fields))
     known = {".".join(path): path for path in known_keys()}
     written = ".".join(key)
     near = difflib.get_close_matches(written, known, n=1, cutoff=0.75)
@@ -170,6 +185,11 @@ def _suggest_key(key: Sequence[str]) -> str:
     tables = sorted({path[0] for path in known.values() if len(path) > 1})
     near = near or difflib.get_close_matches(key[0], tables, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _suggest_quoted(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else f"; there are {' '.join(known)}"
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:

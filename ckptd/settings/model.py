@@ -2,66 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ckptd.settings.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
+from ckptd.settings.exporting import ExportSettings, InputSettings, RecipeBody, Recipes, RecipeSettings, TrustSettings
+from ckptd.settings.kinds import Bytes, NamedPath, Paths, Seconds, Section, Words
+
+__all__ = [
+    "ExportSettings",
+    "InputSettings",
+    "InspectSettings",
+    "LogSettings",
+    "RecipeBody",
+    "RecipeSettings",
+    "Section",
+    "Settings",
+    "SidecarSettings",
+    "TrustSettings",
+    "WatchSettings",
+]
 
 #: Endings of files that ckptd or the people around it write beside checkpoints; watching them would chase our own tail.
 _NEVER_SUFFIXES = frozenset({".json", ".tmp", ".part", ".partial", ".lock", ".swp"})
-
-Seconds = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": DURATION_PATTERN}]}),
-]
-Bytes = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": SIZE_PATTERN}]}),
-]
-
-
-def _read_list(value: object) -> object:
-    """Take a text for a JSON list, else for a list of one: the environment knows nothing but text."""
-    if not isinstance(value, str):
-        return value
-    if not value.lstrip().startswith("["):
-        return (value,) if value else ()
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ValueError(f"is no JSON list: {error}") from error
-
-
-def _refuse_empty(value: object) -> object:
-    """Refuse what a shell makes of "$UNSET": to Path it is the present directory."""
-    if value == "":
-        raise ValueError('is empty; for the present directory write "."')
-    return value
-
-
-NamedPath = Annotated[Path, BeforeValidator(_refuse_empty)]
-Paths = Annotated[tuple[NamedPath, ...], NoDecode, BeforeValidator(_read_list)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_list)]
 
 
 def _count_workers() -> int:
     """Give one worker per core this process may use, at most 4: the machine belongs to the training."""
     return min(4, len(os.sched_getaffinity(0)))
-
-
-class Section(BaseModel):
-    """A table of the settings file; a key it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class WatchSettings(Section):
@@ -157,9 +130,18 @@ class Settings(BaseSettings):
             json_schema_extra={"example": ["functions"]},
         ),
     ] = ()
+    recipe: Annotated[
+        Recipes,
+        Field(
+            description="how to build the modules of the checkpoints that match, the first that fits; JSON in the environment",
+            json_schema_extra={"example": [{"match": "BiLSTM_*", "callable": "models:BiLSTM"}]},
+        ),
+    ] = ()
     watch: WatchSettings = WatchSettings()
     inspect: InspectSettings = Field(default_factory=InspectSettings)
     sidecar: SidecarSettings = SidecarSettings()
+    export: ExportSettings = Field(default_factory=ExportSettings)
+    trust: TrustSettings = TrustSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("roots")

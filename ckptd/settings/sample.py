@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ckptd.settings.kinds import Section
 from ckptd.settings.load import known_keys
-from ckptd.settings.model import Section, Settings
+from ckptd.settings.model import InputSettings, RecipeSettings, Settings
 from ckptd.settings.places import PREFIX
 
 _WIDTH = 100
@@ -111,7 +113,24 @@ def render_page() -> str:
             lines += ["| key | type | default | what it says | environment |", "|---|---|---|---|---|"]
         cells = (f"`{setting.dotted}`", setting.type, _code(setting.default), setting.description, f"`{setting.variable}`")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", *_recipe_page()]
     return "\n".join(lines) + "\n"
+
+
+def _recipe_page() -> Iterator[str]:
+    """Give the part of docs/settings.md about the tables that come several times."""
+    yield from ("## `[[recipe]]`", "", (RecipeSettings.__doc__ or "").strip(), "")
+    yield from _key_table(RecipeSettings)
+    yield from ("", "### `inputs`", "", (InputSettings.__doc__ or "").strip(), "")
+    yield from _key_table(InputSettings)
+
+
+def _key_table(model: type[BaseModel]) -> Iterator[str]:
+    yield "| key | needed | what it says |"
+    yield "|---|---|---|"
+    for key in sorted(model.model_fields, key=lambda key: key != "match"):
+        field = model.model_fields[key]
+        yield f"| `{key}` | {'yes' if field.is_required() else 'no'} | {field.description} |"
 
 
 def render_settings(settings: BaseModel) -> str:
@@ -131,9 +150,17 @@ def render_toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, dict):
+        pairs = [f"{_render_key(key)} = {render_toml(item)}" for key, item in value.items() if item is not None]
+        return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(render_toml(item) for item in value) + "]"
     return json.dumps("" if value is None else str(value), ensure_ascii=False)
+
+
+def _render_key(key: str) -> str:
+    """Write a key of an inline table: bare where TOML takes it, else as a text."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _default(field: FieldInfo) -> Any:
@@ -146,9 +173,11 @@ def _type_name(model: type[BaseModel], key: str) -> str:
     schema = model.model_json_schema()["properties"][key]
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
+    if schema.get("type") == "array" and "$ref" in schema["items"]:
+        return "list of tables"
     if schema.get("type") == "array":
         return "list of paths" if schema["items"].get("format") == "path" else "list of texts"
-    if key.endswith("_seconds"):
+    if key == "seconds" or key.endswith("_seconds"):
         return "duration"
     if key.endswith("_bytes"):
         return "size"
