@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
-from ckptd.errors import WorkerError
 from ckptd.model import (
     Container,
     Finding,
-    Identity,
     Inspection,
     Json,
     Kind,
@@ -26,19 +24,32 @@ from ckptd.model import (
     TensorRecord,
     TensorTotals,
 )
+from ckptd.wire_values import (
+    MAX_DEPTH,
+    MAX_KEYS,
+    MAX_TEXT,
+    read_count,
+    read_digest,
+    read_enum,
+    read_identity,
+    read_integer,
+    read_json_object,
+    read_list,
+    read_mapping,
+    read_number,
+    read_object,
+    read_optional_number,
+    read_optional_text,
+    read_text,
+)
+
+__all__ = ["MAX_DEPTH", "MAX_KEYS", "MAX_TEXT", "dumps", "inspection_from_json", "inspection_to_json"]
 
 #: Bounds of one answer.  The lists are cut by the inspector; an answer beyond them is a forged one.
 MAX_FINDINGS = 500
 MAX_RECORDS = 1_000
 MAX_LAYERS = 2_000
 MAX_NAMES = 100
-MAX_KEYS = 1_000
-#: Characters of one string: a message quotes at most a few names of at most 1 KiB each.
-MAX_TEXT = 16_384
-#: Nesting of hyperparameters and details.
-MAX_DEPTH = 8
-
-_E = TypeVar("_E", Status, Container, Kind, Severity)
 
 
 def dumps(value: Json | Mapping[str, Any]) -> str:
@@ -113,31 +124,32 @@ def inspection_from_json(value: object) -> Inspection:
     Raises:
         WorkerError: the answer is not of the form of `inspection_to_json`; the message names the key.
     """
-    top = _object(value, _TOP, "answer")
-    tensors = _object(top["tensors"], _TENSORS, "tensors")
-    metadata = _object(top["metadata"], _METADATA, "metadata")
+    top = read_object(value, _TOP, "answer")
+    tensors = read_object(top["tensors"], _TENSORS, "tensors")
+    metadata = read_object(top["metadata"], _METADATA, "metadata")
     return Inspection(
-        path=_text(top["path"], "path"),
-        status=_enum(Status, top["status"], "status"),
-        container=_enum(Container, top["container"], "container"),
-        kind=None if top["kind"] is None else _enum(Kind, top["kind"], "kind"),
-        sha256=_digest(top["sha256"]),
-        size_bytes=_count(top["size_bytes"], "size_bytes"),
+        path=read_text(top["path"], "path"),
+        status=read_enum(Status, top["status"], "status"),
+        container=read_enum(Container, top["container"], "container"),
+        kind=None if top["kind"] is None else read_enum(Kind, top["kind"], "kind"),
+        sha256=read_digest(top["sha256"], "sha256"),
+        size_bytes=read_count(top["size_bytes"], "size_bytes"),
         tensors=TensorTotals(
-            count=_count(tensors["count"], "tensors.count"),
-            parameters=_count(tensors["parameters"], "tensors.parameters"),
-            bytes=_count(tensors["bytes"], "tensors.bytes"),
+            count=read_count(tensors["count"], "tensors.count"),
+            parameters=read_count(tensors["parameters"], "tensors.parameters"),
+            bytes=read_count(tensors["bytes"], "tensors.bytes"),
             dtypes={
-                _text(k, "dtype"): _count(n, "tensors.dtypes") for k, n in _mapping(tensors["dtypes"], "tensors.dtypes").items()
+                read_text(k, "dtype"): read_count(n, "tensors.dtypes")
+                for k, n in read_mapping(tensors["dtypes"], "tensors.dtypes").items()
             },
-            optimizer_bytes=_count(tensors["optimizer_bytes"], "tensors.optimizer_bytes"),
-            records=tuple(_read_record(r) for r in _list(tensors["records"], MAX_RECORDS, "tensors.records")),
+            optimizer_bytes=read_count(tensors["optimizer_bytes"], "tensors.optimizer_bytes"),
+            records=tuple(_read_record(r) for r in read_list(tensors["records"], MAX_RECORDS, "tensors.records")),
         ),
         metadata=_read_metadata(metadata),
-        findings=tuple(_read_finding(f) for f in _list(top["findings"], MAX_FINDINGS, "findings")),
-        layers=tuple(_read_layer(y) for y in _list(top["layers"], MAX_LAYERS, "layers")),
-        identity=None if top["identity"] is None else _read_identity(top["identity"]),
-        inspector_version=_count(top["inspector_version"], "inspector_version"),
+        findings=tuple(_read_finding(f) for f in read_list(top["findings"], MAX_FINDINGS, "findings")),
+        layers=tuple(_read_layer(y) for y in read_list(top["layers"], MAX_LAYERS, "layers")),
+        identity=None if top["identity"] is None else read_identity(top["identity"]),
+        inspector_version=read_count(top["inspector_version"], "inspector_version"),
     )
 
 
@@ -152,175 +164,68 @@ _RECORD = frozenset("name dtype shape bytes storage minimum maximum norm nan inf
 _FINDING = frozenset("code severity message tensors".split())
 _LAYER = frozenset("name type parameters bytes detail".split())
 _SOURCE = frozenset(("where", "confidence"))
-_IDENTITY = frozenset(Identity._fields)
 
 
 def _read_metadata(item: dict[str, Any]) -> Metadata:
     return Metadata(
-        model_name=_optional_text(item["model_name"], "model_name"),
-        architecture=_optional_text(item["architecture"], "architecture"),
-        dataset=_optional_text(item["dataset"], "dataset"),
-        metrics={_text(k, "metrics"): _number(v, "metrics") for k, v in _mapping(item["metrics"], "metrics").items()},
-        epoch=None if item["epoch"] is None else _integer(item["epoch"], "epoch"),
-        step=None if item["step"] is None else _integer(item["step"], "step"),
-        date=_optional_text(item["date"], "date"),
-        quantization=_optional_text(item["quantization"], "quantization"),
-        hyperparameters=_json_object(item["hyperparameters"], "hyperparameters"),
-        stage=_optional_text(item["stage"], "stage"),
-        spellings={_text(k, "spellings"): _text(v, "spellings") for k, v in _mapping(item["spellings"], "spellings").items()},
-        other=_json_object(item["other"], "other"),
-        sources={_text(k, "sources"): _read_source(v) for k, v in _mapping(item["sources"], "sources").items()},
+        model_name=read_optional_text(item["model_name"], "model_name"),
+        architecture=read_optional_text(item["architecture"], "architecture"),
+        dataset=read_optional_text(item["dataset"], "dataset"),
+        metrics={
+            read_text(k, "metrics"): read_number(v, "metrics") for k, v in read_mapping(item["metrics"], "metrics").items()
+        },
+        epoch=None if item["epoch"] is None else read_integer(item["epoch"], "epoch"),
+        step=None if item["step"] is None else read_integer(item["step"], "step"),
+        date=read_optional_text(item["date"], "date"),
+        quantization=read_optional_text(item["quantization"], "quantization"),
+        hyperparameters=read_json_object(item["hyperparameters"], "hyperparameters"),
+        stage=read_optional_text(item["stage"], "stage"),
+        spellings={
+            read_text(k, "spellings"): read_text(v, "spellings")
+            for k, v in read_mapping(item["spellings"], "spellings").items()
+        },
+        other=read_json_object(item["other"], "other"),
+        sources={read_text(k, "sources"): _read_source(v) for k, v in read_mapping(item["sources"], "sources").items()},
     )
 
 
 def _read_source(value: object) -> Source:
-    item = _object(value, _SOURCE, "sources")
-    return Source(_text(item["where"], "sources.where"), float(_number(item["confidence"], "sources.confidence")))
+    item = read_object(value, _SOURCE, "sources")
+    return Source(read_text(item["where"], "sources.where"), float(read_number(item["confidence"], "sources.confidence")))
 
 
 def _read_record(value: object) -> TensorRecord:
-    item = _object(value, _RECORD, "record")
+    item = read_object(value, _RECORD, "record")
     return TensorRecord(
-        name=_text(item["name"], "record.name"),
-        dtype=_text(item["dtype"], "record.dtype"),
-        shape=tuple([_count(n, "record.shape") for n in _list(item["shape"], 64, "record.shape")]),
-        bytes=_count(item["bytes"], "record.bytes"),
-        storage=_text(item["storage"], "record.storage"),
-        minimum=_optional_number(item["minimum"], "record.minimum"),
-        maximum=_optional_number(item["maximum"], "record.maximum"),
-        norm=_optional_number(item["norm"], "record.norm"),
-        nan=_count(item["nan"], "record.nan"),
-        inf=_count(item["inf"], "record.inf"),
+        name=read_text(item["name"], "record.name"),
+        dtype=read_text(item["dtype"], "record.dtype"),
+        shape=tuple([read_count(n, "record.shape") for n in read_list(item["shape"], 64, "record.shape")]),
+        bytes=read_count(item["bytes"], "record.bytes"),
+        storage=read_text(item["storage"], "record.storage"),
+        minimum=read_optional_number(item["minimum"], "record.minimum"),
+        maximum=read_optional_number(item["maximum"], "record.maximum"),
+        norm=read_optional_number(item["norm"], "record.norm"),
+        nan=read_count(item["nan"], "record.nan"),
+        inf=read_count(item["inf"], "record.inf"),
     )
 
 
 def _read_finding(value: object) -> Finding:
-    item = _object(value, _FINDING, "finding")
+    item = read_object(value, _FINDING, "finding")
     return Finding(
-        code=_text(item["code"], "finding.code"),
-        severity=_enum(Severity, item["severity"], "finding.severity"),
-        message=_text(item["message"], "finding.message"),
-        tensors=tuple([_text(n, "finding.tensors") for n in _list(item["tensors"], MAX_NAMES, "finding.tensors")]),
+        code=read_text(item["code"], "finding.code"),
+        severity=read_enum(Severity, item["severity"], "finding.severity"),
+        message=read_text(item["message"], "finding.message"),
+        tensors=tuple([read_text(n, "finding.tensors") for n in read_list(item["tensors"], MAX_NAMES, "finding.tensors")]),
     )
 
 
 def _read_layer(value: object) -> Layer:
-    item = _object(value, _LAYER, "layer")
+    item = read_object(value, _LAYER, "layer")
     return Layer(
-        name=_text(item["name"], "layer.name"),
-        type=_text(item["type"], "layer.type"),
-        parameters=_count(item["parameters"], "layer.parameters"),
-        bytes=_count(item["bytes"], "layer.bytes"),
-        detail=_json_object(item["detail"], "layer.detail"),
+        name=read_text(item["name"], "layer.name"),
+        type=read_text(item["type"], "layer.type"),
+        parameters=read_count(item["parameters"], "layer.parameters"),
+        bytes=read_count(item["bytes"], "layer.bytes"),
+        detail=read_json_object(item["detail"], "layer.detail"),
     )
-
-
-def _read_identity(value: object) -> Identity:
-    item = _object(value, _IDENTITY, "identity")
-    return Identity(**{key: _number_of_file(item[key], key) for key in Identity._fields})
-
-
-def _number_of_file(value: object, key: str) -> int:
-    if key in ("dev", "ino"):  # unsigned in the kernel, and network file systems do use the upper half
-        if type(value) is not int or not 0 <= value < 2**64:
-            _refuse(f"identity.{key}", "is not an unsigned 64-bit integer")
-        return value
-    return _integer(value, f"identity.{key}")
-
-
-def _refuse(key: str, why: str) -> NoReturn:
-    raise WorkerError("a worker's answer was refused", why=f"{key} {why}")
-
-
-def _object(value: object, keys: frozenset[str], key: str) -> dict[str, Any]:
-    if type(value) is not dict or value.keys() != keys:
-        _refuse(key, "does not have the agreed keys")
-    return value
-
-
-def _mapping(value: object, key: str) -> dict[str, Any]:
-    if type(value) is not dict or len(value) > MAX_KEYS:
-        _refuse(key, f"is not an object of at most {MAX_KEYS} keys")
-    return value
-
-
-def _list(value: object, most: int, key: str) -> list[Any]:
-    if type(value) is not list or len(value) > most:
-        _refuse(key, f"is not a list of at most {most}")
-    return value
-
-
-def _text(value: object, key: str) -> str:
-    if type(value) is not str or len(value) > MAX_TEXT:
-        _refuse(key, f"is not a text of at most {MAX_TEXT} characters")
-    return value
-
-
-def _optional_text(value: object, key: str) -> str | None:
-    return None if value is None else _text(value, key)
-
-
-def _integer(value: object, key: str) -> int:
-    # 2^63: the identity of a file and every size must fit a column of the index.
-    if type(value) is not int or not -(2**63) <= value < 2**63:
-        _refuse(key, "is not a 64-bit integer")
-    return value
-
-
-def _count(value: object, key: str) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
-        _refuse(key, "is not a count")
-    return value
-
-
-def _number(value: object, key: str) -> float:
-    if type(value) is float:
-        if value - value != 0.0:  # NaN and the infinities; json.loads accepts their names
-            _refuse(key, "is not finite")
-        return value
-    return _integer(value, key)
-
-
-def _optional_number(value: object, key: str) -> float | None:
-    return None if value is None else _number(value, key)
-
-
-def _digest(value: object) -> str | None:
-    if value is None:
-        return None
-    if type(value) is not str or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-        _refuse("sha256", "is not 64 lower-case hex digits")
-    return value
-
-
-def _enum(enum: type[_E], value: object, key: str) -> _E:
-    if type(value) is not str:
-        _refuse(key, "is not a text")
-    try:
-        return enum(value)
-    except ValueError:
-        _refuse(key, "is not one of the agreed words")
-
-
-def _json_object(value: object, key: str) -> dict[str, Json]:
-    mapping = _mapping(value, key)
-    _check_json(mapping, key, MAX_DEPTH)
-    return mapping
-
-
-def _check_json(value: object, key: str, depth: int) -> None:
-    if depth < 0:
-        _refuse(key, f"is nested deeper than {MAX_DEPTH}")
-    if value is None or type(value) is bool:
-        return
-    if type(value) is str:
-        _text(value, key)
-    elif type(value) is int or type(value) is float:
-        _number(value, key)
-    elif type(value) is list:
-        for item in _list(value, MAX_KEYS, key):
-            _check_json(item, key, depth - 1)
-    else:
-        for name, item in _mapping(value, key).items():
-            _text(name, key)
-            _check_json(item, key, depth - 1)
