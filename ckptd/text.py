@@ -1,4 +1,4 @@
-"""Make strings out of files harmless before a person, a terminal or a log sees them."""
+"""Make strings out of files harmless before a person, a terminal or a log sees them; and sizes as people read them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import unicodedata
 #: Unicode categories that can move a cursor, hide or reorder text, or are no text: controls, formats (bidirectional
 #: overrides, zero-width), surrogates (bytes of names that are not UTF-8), private use, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def escape(text: str, limit: int = 200) -> str:
@@ -35,3 +38,12 @@ def _escape_char(char: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def format_size(size_bytes: int) -> str:
+    """Write a size in binary units: 1536 → "1.5 KiB"."""
+    value, unit = float(size_bytes), 0
+    while value >= 1023.95 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    return f"{size_bytes} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"

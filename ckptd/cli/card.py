@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import click
 
 from ckptd.cli.cures import find_cure
-from ckptd.cli.human import format_metrics, format_size, format_value, plural
+from ckptd.cli.human import format_metrics, format_value, plural
 from ckptd.cli.table import Column, render_plain
 from ckptd.model import Finding, Inspection, Json, Layer, Metadata, Status, TensorTotals
-from ckptd.text import escape
+from ckptd.text import escape, format_size
 
 _LAYERS_SHOWN = 40
 _HYPERPARAMETERS_SHOWN = 20

@@ -9,17 +9,6 @@ from collections.abc import Mapping
 from ckptd.model import Json
 from ckptd.text import escape
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def format_size(size_bytes: int) -> str:
-    """Write a size in binary units: 1536 → "1.5 KiB"."""
-    value, unit = float(size_bytes), 0
-    while value >= 1023.95 and unit < len(_UNITS) - 1:
-        value /= 1024
-        unit += 1
-    return f"{size_bytes} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
-
 
 def format_time(seconds: float | None) -> str:
     """Write a time since the epoch as local date and minute; "-" for none, and for one that no calendar has."""

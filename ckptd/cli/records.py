@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckptd.cli.human import format_metrics, format_number, format_size, format_time
+from ckptd.cli.human import format_metrics, format_number, format_time
 from ckptd.cli.table import Column, show_table
 from ckptd.model import Inspection, Record
+from ckptd.text import format_size
 from ckptd.wire import inspection_to_json
 
 

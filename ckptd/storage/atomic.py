@@ -122,18 +122,39 @@ def exchange_if_same(
     Raises:
         StorageError: the disk said no; nothing was lost, and where a file lies elsewhere now, the message names it.
     """
-    temporary = new_temporary_name()
-    swap = swap_name_for(temporary, len(data), hashlib.sha256(data).hexdigest(), fingerprint(expected))
     with translated("write a file", dir_fd, name):
         entry_name(name)
+    temporary = new_temporary_name()
     identity, findings = write_temporary(dir_fd, name, temporary, data, like, durable=durable)
+    written, digest = Written(identity, findings), hashlib.sha256(data).hexdigest()
+    return exchange_written(dir_fd, name, expected, temporary, written, digest, durable=durable)
+
+
+def exchange_written(
+    dir_fd: int, name: str, expected: Identity | str, temporary: str, mine: Written, sha256: str, *, durable: bool = True
+) -> Exchanged:
+    """Do the same with a file that is whole and lies under a temporary name of ours already; the name is gone afterwards.
+
+    Args:
+        dir_fd: a readable descriptor of the directory.
+        name: one entry of it.
+        expected: what may be replaced.
+        temporary: hidden name of the new file, made by `new_temporary_name`.
+        mine: the new file.
+        sha256: of its content, so that a sweep after a kill can tell it from a person's save.
+        durable: sync the directory.
+
+    Raises:
+        StorageError: as `exchange_if_same`.
+    """
+    swap = swap_name_for(temporary, mine.identity.size_bytes, sha256, fingerprint(expected))
     outcome = _exchange(dir_fd, temporary, swap, name)
     if outcome is not Outcome.EXCHANGED:
         return Exchanged(outcome)
     if not is_expected(dir_fd, swap, expected):
-        give_back(dir_fd, swap, name, identity)
+        give_back(dir_fd, swap, name, mine.identity)
         return Exchanged(Outcome.CHANGED)
-    written = _finish(dir_fd, name, identity, findings, durable=durable)
+    written = _finish(dir_fd, name, mine.identity, mine.findings, durable=durable)
     discard(dir_fd, swap)
     return Exchanged(Outcome.EXCHANGED, written)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptd.cli.human import format_duration, format_metrics, format_number, format_size, format_time, format_value
+from ckptd.cli.human import format_duration, format_metrics, format_number, format_time, format_value
 from ckptd.cli.table import Column, render_plain, text_width
-from ckptd.text import escape
+from ckptd.text import escape, format_size
 
 
 @pytest.mark.parametrize(
