@@ -26,7 +26,7 @@ MAX_MARKS = 1_000_000
 #: One read; the kernel's buffer of such a socket holds about this much.
 _READ_BYTES = 1 << 18
 #: Descriptors that may come with one read of the worker's side; the parent sends far fewer in one call.
-_MAX_FDS = 32
+MAX_FDS = 32
 
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
 
@@ -127,7 +127,7 @@ class Channel:
         return bool(self._waiting)
 
     def send(self, data: bytes, fds: Sequence[int]) -> None:
-        """Send lines with one descriptor for each; the descriptors must stay open until the answers are here."""
+        """Send lines with their descriptors; the descriptors must stay open until the answers are here."""
         self._waiting.append((memoryview(data), fds))
         if len(self._waiting) == 1:
             self.flush()
@@ -186,19 +186,41 @@ class WorkerEnd:
         self._fds: deque[int] = deque()
         self._requests: deque[bytes] = deque()
 
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._fd
+
+    @property
+    def pending(self) -> bool:
+        """True when `receive_line` has one without waiting."""
+        return bool(self._requests)
+
     def receive(self) -> tuple[dict[str, Json], int] | None:
         """Wait for the next request and its descriptor, which the caller closes; None when the parent is gone."""
+        message = self.receive_line()
+        return None if message is None else (message, self.take_fds(1)[0])
+
+    def receive_line(self) -> dict[str, Json] | None:
+        """Wait for the next line; None when the parent is gone."""
         while not self._requests:
-            data, ancillary, _, _ = self._socket.recvmsg(_READ_BYTES, socket.CMSG_SPACE(4 * _MAX_FDS), socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, _, _ = self._socket.recvmsg(_READ_BYTES, socket.CMSG_SPACE(4 * MAX_FDS), socket.MSG_CMSG_CLOEXEC)
             for level, kind, content in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     self._fds.extend(array.array("i", content[: len(content) // 4 * 4]))
             if not data:
                 return None
             self._requests.extend(self._lines.feed(data))
-        if not self._fds:
+        return decode(self._requests.popleft())
+
+    def take_fds(self, count: int) -> list[int]:
+        """Take the descriptors that came with the line received last, which the caller closes.
+
+        Raises:
+            WorkerError: fewer came.
+        """
+        if len(self._fds) < count:
             raise WorkerError("a request came without its descriptor")
-        return decode(self._requests.popleft()), self._fds.popleft()
+        return [self._fds.popleft() for _ in range(count)]
 
     def send(self, line: bytes) -> None:
         """Send one line, all of it.

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import IO, NamedTuple
 
@@ -29,6 +29,14 @@ _LAST_WORDS = 2000
 #: Variables of the environment that a worker gets: where its libraries are, and no threads that Landlock would miss.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 _INHERITED = ("LD_LIBRARY_PATH", "SYSTEMROOT")
+
+
+class Launched(NamedTuple):
+    """A process that was started, its channel, and the file that gets its last words."""
+
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    words: IO[bytes]
 
 
 class Task(NamedTuple):
@@ -93,7 +101,7 @@ class Child:
         self.told = False
         self.blamed: Entry | None = None
         self.error: WorkerError | None = None
-        self.exit_fd = _open_exit(process.pid)
+        self.exit_fd = open_exit(process.pid)
         self._words = words
 
     @property
@@ -149,7 +157,7 @@ class Child:
 
     def describe_end(self) -> WorkerError:
         """Say how the process went, or that it would not."""
-        return describe_exit(self.process.returncode, killed=self.killed, words=self._last_words())
+        return describe_exit(self.process.returncode, killed=self.killed, words=read_last_words(self._words))
 
     def close(self) -> None:
         """Close every descriptor of the parent's side, those of unanswered tasks apart."""
@@ -159,21 +167,26 @@ class Child:
             os.close(self.exit_fd)
             self.exit_fd = -1
 
-    def _last_words(self) -> str:
-        try:
-            size = os.fstat(self._words.fileno()).st_size
-            text = os.pread(self._words.fileno(), _LAST_WORDS, max(0, size - _LAST_WORDS)).decode("utf-8", "replace")
-        except OSError:
-            return ""
-        lines = text.strip().splitlines()
-        return escape(lines[-1], 300) if lines else ""
-
 
 def start(command: Sequence[str], limits: Limits, now: float) -> Child:
     """Start a worker.
 
+    Raises:
+        WorkerError: the operating system could not.
+    """
+    launched = launch([*command, limits.to_text(), str(os.getpid())])
+    return Child(*launched, now + limits.start_seconds)
+
+
+def launch(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Launched:
+    """Start a process with a channel as its standard input, in a session of its own.
+
     Its standard error is a file in memory: what goes wrong before it is locked up can be read there, and afterwards its
     limit on written files keeps it from growing.
+
+    Args:
+        command: all of it.
+        environment: beyond the few variables that every worker gets.
 
     Raises:
         WorkerError: the operating system could not.
@@ -183,11 +196,15 @@ def start(command: Sequence[str], limits: Limits, now: float) -> Child:
     try:
         words = _open_words()
         process = subprocess.Popen(  # noqa: S603 - the command is built by the caller from the installed package
-            [*command, limits.to_text(), str(os.getpid())],
+            command,
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=words,
-            env={**_ENVIRONMENT, **{name: os.environ[name] for name in _INHERITED if name in os.environ}},
+            env={
+                **_ENVIRONMENT,
+                **{name: os.environ[name] for name in _INHERITED if name in os.environ},
+                **(environment or {}),
+            },
             cwd="/",
             start_new_session=True,
         )
@@ -198,7 +215,18 @@ def start(command: Sequence[str], limits: Limits, now: float) -> Child:
         raise WorkerError("a worker could not be started", path=command[0], why=error.strerror or str(error)) from error
     finally:
         theirs.close()
-    return Child(process, Channel(ours), words, now + limits.start_seconds)
+    return Launched(process, Channel(ours), words)
+
+
+def read_last_words(words: IO[bytes]) -> str:
+    """Give the last line that a process wrote to its standard error, escaped; empty when there is none."""
+    try:
+        size = os.fstat(words.fileno()).st_size
+        text = os.pread(words.fileno(), _LAST_WORDS, max(0, size - _LAST_WORDS)).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = text.strip().splitlines()
+    return escape(lines[-1], 300) if lines else ""
 
 
 def _open_words() -> IO[bytes]:
@@ -207,7 +235,7 @@ def _open_words() -> IO[bytes]:
     return tempfile.TemporaryFile(buffering=0)
 
 
-def _open_exit(pid: int) -> int:
+def open_exit(pid: int) -> int:
     """Open a descriptor that becomes readable when the process ends; -1 where there is none and polling has to do."""
     try:
         return os.pidfd_open(pid)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ckptd.errors import WorkerError
 from ckptd.model import Finding, Json, Severity
 from ckptd.sandbox import kernel, landlock, seccomp
-from ckptd.sandbox.limits import ALL_LAYERS, Limits, apply_rlimits, drop_capabilities, lower_priority
+from ckptd.sandbox.limits import ALL_LAYERS, JOB_LAYERS, Limits, apply_rlimits, drop_capabilities, lower_priority
 from ckptd.text import escape
 
-#: Walls whose absence leaves a worker as safe as before: they are about manners.
-_MANNERS = frozenset({"priority"})
+#: Walls whose absence leaves a worker as safe as before: manners, and a second wall around what others keep in already.
+_MANNERS = frozenset({"priority", "namespaces"})
+#: Names that a worker may say.
+_KNOWN = frozenset({*ALL_LAYERS, *JOB_LAYERS})
 
 #: Descriptors above every one that a process can have.
 _LAST_FD = 0x7FFFFFFF
@@ -30,7 +32,7 @@ class Layers(NamedTuple):
     """Which walls stand around a process, and why the others don't.
 
     Attributes:
-        applied: names out of `ALL_LAYERS`, in its order.
+        applied: names out of `ALL_LAYERS` or `JOB_LAYERS`, in their order.
         missing: (name, why) of the others.
         landlock_abi: 0 without Landlock.
     """
@@ -68,8 +70,8 @@ class Layers(NamedTuple):
             WorkerError: it is something else.
         """
         try:
-            applied = tuple(name for name in value["applied"] if name in ALL_LAYERS)
-            missing = tuple((escape(str(name), 40), escape(str(why), 200)) for name, why in value["missing"][: len(ALL_LAYERS)])
+            applied = tuple(name for name in value["applied"] if name in _KNOWN)
+            missing = tuple((escape(str(name), 40), escape(str(why), 200)) for name, why in value["missing"][: len(_KNOWN)])
             return cls(applied, missing, int(value["landlock_abi"]))
         except (KeyError, TypeError, ValueError) as error:
             raise WorkerError("a worker did not say how it is confined", why=type(error).__name__) from error
@@ -96,34 +98,47 @@ def confine(limits: Limits, *, keep_fds: Collection[int]) -> Layers:
     """
     close_other_fds(keep_fds)
     parent = os.getppid()
-    abi: list[int] = []
-    walls: dict[str, Callable[[], object]] = {
+    walls: dict[str, Callable[[], int | None]] = {
         "parent_death": lambda: die_with(parent),
-        "priority": lambda: lower_priority(limits),
+        "priority": lambda: lower_priority(limits.nice),
         "rlimits": lambda: apply_rlimits(limits),
-        "no_new_privs": _forbid_privileges,
+        "no_new_privs": forbid_privileges,
         "capabilities": drop_capabilities,
-        "landlock": lambda: abi.append(landlock.restrict()),
+        "landlock": landlock.restrict,
         "seccomp": seccomp.restrict,
     }
+    layers = build_walls(walls, ALL_LAYERS, limits.layers)
+    if limits.required:
+        refuse_degraded(layers, 'a kernel from 5.13 on with Landlock and seccomp, or inspect.sandbox = "best_effort"')
+    return layers
+
+
+def build_walls(walls: Mapping[str, Callable[[], int | None]], order: Sequence[str], chosen: Collection[str]) -> Layers:
+    """Build walls in an order, and say of those that are not chosen or can't be built why they are missing.
+
+    Args:
+        walls: by name; that of Landlock returns its ABI.
+        order: every name.
+        chosen: those to build.
+    """
     applied: list[str] = []
     missing: list[tuple[str, str]] = []
-    for name in ALL_LAYERS:
+    abi = 0
+    for name in order:
         try:
-            if name not in limits.layers:
+            if name not in chosen:
                 raise RuntimeError("switched off")
-            walls[name]()
+            abi = walls[name]() or abi
             applied.append(name)
         except (OSError, RuntimeError, ValueError) as error:
             missing.append((name, (error.strerror or str(error)) if isinstance(error, OSError) else str(error)))
-    layers = Layers(tuple(applied), tuple(missing), abi[0] if abi else 0)
-    if limits.required and layers.degraded:
-        raise RefusedError(
-            "a worker cannot be confined on this machine",
-            why=layers.describe_missing(),
-            cure='a kernel from 5.13 on with Landlock and seccomp, or inspect.sandbox = "best_effort"',
-        )
-    return layers
+    return Layers(tuple(applied), tuple(missing), abi)
+
+
+def refuse_degraded(layers: Layers, cure: str) -> None:
+    """Raise RefusedError when a wall is missing that keeps a hostile file in."""
+    if layers.degraded:
+        raise RefusedError("a worker cannot be confined on this machine", why=layers.describe_missing(), cure=cure)
 
 
 def close_other_fds(keep: Collection[int]) -> None:
@@ -136,7 +151,8 @@ def close_other_fds(keep: Collection[int]) -> None:
     os.closerange(start, _LAST_FD)
 
 
-def _forbid_privileges() -> None:
+def forbid_privileges() -> None:
+    """Give up what a program's file or another process could add to this one; OSError when the kernel refused."""
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     # No core dump, and no look into this memory by other processes of the user.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)

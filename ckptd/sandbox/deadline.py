@@ -19,30 +19,19 @@ RENEW_BYTES = 1 << 20
 MAX_EXTENSIONS = 9
 
 
-class Deadline:
-    """The clock of one file in the hands of one process.
+class Allowance:
+    """Seconds that a process may take, given once more when it got no processor.
 
     Attributes:
         at: when it is late, on the caller's clock; ask `extend` before acting on it.
     """
 
-    __slots__ = ("_allowed", "_cpu", "_done_bytes", "_extensions", "_limits", "_pid", "_size_bytes", "at")
+    __slots__ = ("_allowed", "_cpu", "_extensions", "_pid", "at")
 
-    def __init__(self, limits: Limits, size_bytes: int, pid: int, now: float) -> None:
-        self._limits = limits
-        self._size_bytes = size_bytes
+    def __init__(self, seconds: float, pid: int, now: float) -> None:
         self._pid = pid
-        self._done_bytes = -1
         self._extensions = 0
-        self._allow(limits.structure_seconds, now)
-
-    def note_progress(self, done_bytes: int, now: float) -> None:
-        """Renew: always the first time (the structure is read), then for each `RENEW_BYTES` of the file."""
-        done = max(0, min(done_bytes, self._size_bytes))
-        if self._done_bytes < 0 or done >= self._done_bytes + RENEW_BYTES:
-            self._done_bytes = done
-            left = (self._size_bytes - done) / self._limits.bytes_per_second
-            self._allow(self._limits.base_seconds + left, now)
+        self._allow(seconds, now)
 
     def extend(
         self,
@@ -60,6 +49,31 @@ class Deadline:
         self.at = now + self._allowed
         return True
 
+    def _allow(self, seconds: float, now: float) -> None:
+        self._allowed = seconds
+        self._cpu = cpu_seconds(self._pid)
+        self.at = now + seconds
+
+
+class Deadline(Allowance):
+    """The clock of one file in the hands of one process."""
+
+    __slots__ = ("_done_bytes", "_limits", "_size_bytes")
+
+    def __init__(self, limits: Limits, size_bytes: int, pid: int, now: float) -> None:
+        self._limits = limits
+        self._size_bytes = size_bytes
+        self._done_bytes = -1
+        super().__init__(limits.structure_seconds, pid, now)
+
+    def note_progress(self, done_bytes: int, now: float) -> None:
+        """Renew: always the first time (the structure is read), then for each `RENEW_BYTES` of the file."""
+        done = max(0, min(done_bytes, self._size_bytes))
+        if self._done_bytes < 0 or done >= self._done_bytes + RENEW_BYTES:
+            self._done_bytes = done
+            left = (self._size_bytes - done) / self._limits.bytes_per_second
+            self._allow(self._limits.base_seconds + left, now)
+
     def late(self) -> WorkerError:
         """Say what took too long."""
         if self._done_bytes < 0:
@@ -67,8 +81,3 @@ class Deadline:
         else:
             why = f"reading stopped after {self._done_bytes} of {self._size_bytes} bytes"
         return WorkerError("a worker was ended", why=why)
-
-    def _allow(self, seconds: float, now: float) -> None:
-        self._allowed = seconds
-        self._cpu = cpu_seconds(self._pid)
-        self.at = now + seconds

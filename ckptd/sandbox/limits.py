@@ -1,4 +1,4 @@
-"""What a confined process may use, and the walls that need no Linux of their own: rlimits, priority, capabilities."""
+"""What a reader may use, and the walls that need no Linux of their own: rlimits, priority, capabilities."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ckptd.sandbox import kernel
 
 #: Every wall `confine` builds, in its order.
 ALL_LAYERS = ("parent_death", "priority", "rlimits", "no_new_privs", "capabilities", "landlock", "seccomp")
+#: Every wall `confine_job` builds, in its order.  New credentials, which namespaces bring, may undo parent_death.
+JOB_LAYERS = ("priority", "rlimits", "namespaces", "parent_death", "no_new_privs", "capabilities", "landlock", "seccomp")
 
 #: `ioprio_set` for one process, class "idle".  Source: linux/ioprio.h.
 _IOPRIO_WHO_PROCESS = 1
@@ -70,17 +72,27 @@ def apply_rlimits(limits: Limits) -> None:
     Raises:
         OSError: a limit was refused.
     """
-    _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_FSIZE, 0)
-    _lower(resource.RLIMIT_NOFILE, limits.open_files)
-    _lower(resource.RLIMIT_AS, limits.memory_bytes)
+    forbid_resources()
+    lower_limit(resource.RLIMIT_FSIZE, 0)
+    lower_limit(resource.RLIMIT_NOFILE, limits.open_files)
+    lower_limit(resource.RLIMIT_AS, limits.memory_bytes)
+
+
+def forbid_resources() -> None:
+    """Forbid what no confined process needs: core dumps, locked memory, message queues.
+
+    Raises:
+        OSError: a limit was refused.
+    """
+    lower_limit(resource.RLIMIT_CORE, 0)
     if hasattr(resource, "RLIMIT_MEMLOCK"):
-        _lower(resource.RLIMIT_MEMLOCK, 0)
+        lower_limit(resource.RLIMIT_MEMLOCK, 0)
     if hasattr(resource, "RLIMIT_MSGQUEUE"):
-        _lower(resource.RLIMIT_MSGQUEUE, 0)
+        lower_limit(resource.RLIMIT_MSGQUEUE, 0)
 
 
-def _lower(kind: int, value: int) -> None:
+def lower_limit(kind: int, value: int) -> None:
+    """Set one limit for good, or to what it was at most; OSError when it was refused."""
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -90,7 +102,7 @@ def _lower(kind: int, value: int) -> None:
         raise OSError(str(error)) from error
 
 
-def lower_priority(limits: Limits) -> None:
+def lower_priority(nice: int) -> None:
     """Step back behind everything else on the machine: CPU, disk, and who is ended when memory is short.
 
     A process that called setsid is a scheduling group of its own where CONFIG_SCHED_AUTOGROUP is set, and its nice value
@@ -99,13 +111,13 @@ def lower_priority(limits: Limits) -> None:
     Raises:
         OSError: a step was refused; the others were made.
     """
-    if limits.nice <= 0:
+    if nice <= 0:
         return
     problem = None
     for step in (
-        lambda: os.setpriority(os.PRIO_PROCESS, 0, limits.nice),
+        lambda: os.setpriority(os.PRIO_PROCESS, 0, nice),
         lambda: kernel.syscall("ioprio_set", _IOPRIO_WHO_PROCESS, 0, _IOPRIO_IDLE),
-        lambda: _write_own("autogroup", str(limits.nice)) if os.getsid(0) == os.getpid() else None,
+        lambda: _write_own("autogroup", str(nice)) if os.getsid(0) == os.getpid() else None,
         lambda: _write_own("oom_score_adj", _OOM_SCORE),
     ):
         try:

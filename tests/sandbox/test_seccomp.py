@@ -79,13 +79,89 @@ def test_verdicts(machine, name, arguments, verdict):
     assert run(seccomp.assemble(machine), ARCHES[machine], number, arguments) == verdict
 
 
+#: Process id of the exporter whose filter is asked, and of another process.
+PID, OTHER = 4711, 4712
+#: (call, arguments, verdict) of the exporter's filter.
+EXPORTER_VERDICTS = [
+    ("openat", (-100, 0, 0o102), ALLOW),
+    ("openat2", (), ALLOW),
+    ("newfstatat", (-100, 0, 0, 0), ALLOW),
+    ("getdents64", (), ALLOW),
+    ("renameat2", (), ALLOW),
+    ("unlinkat", (), ALLOW),
+    ("mmap", (0, 4096, 5, 0x02, 5), ALLOW),
+    ("mmap", (0, 4096, 7, 0x22), ALLOW),
+    ("mprotect", (0, 4096, 5), ALLOW),
+    ("clone", (THREAD,), ALLOW),
+    ("clone", (17,), EPERM),
+    ("clone", (THREAD | 0x10000000,), KILL),
+    ("clone3", (), ENOSYS),
+    ("execve", (), EPERM),
+    ("execveat", (), EPERM),
+    ("setsid", (), EPERM),
+    ("setpgid", (), EPERM),
+    ("kill", (PID, 9), ALLOW),
+    ("kill", (OTHER, 9), EPERM),
+    ("kill", (0, 9), EPERM),
+    ("kill", (-1, 9), EPERM),
+    ("kill", (-PID, 9), EPERM),
+    ("tgkill", (PID, 1, 6), ALLOW),
+    ("tgkill", (OTHER, OTHER, 9), EPERM),
+    ("tkill", (PID, 9), EPERM),
+    ("rt_sigqueueinfo", (), EPERM),
+    ("rt_tgsigqueueinfo", (), EPERM),
+    ("pidfd_open", (), EPERM),
+    ("pidfd_send_signal", (), EPERM),
+    ("prlimit64", (0, 7), ALLOW),
+    ("prlimit64", (PID, 7), ALLOW),
+    ("prlimit64", (OTHER, 7), EPERM),
+    ("setpriority", (), EPERM),
+    ("sched_setaffinity", (), EPERM),
+    ("prctl", (15,), ALLOW),
+    ("prctl", (1, 0), EPERM),
+    ("prctl", (4, 1), EPERM),
+    ("fcntl", (5, 1030), ALLOW),
+    ("fcntl", (5, 3), ALLOW),
+    *[("fcntl", (5, command), EPERM) for command in (4, 6, 8, 10, 38, 1024, 1026, 1031)],
+    ("ioctl", (5, 0x5451), ALLOW),
+    ("ioctl", (5, 0x40049409), ALLOW),
+    ("ioctl", (0, 0x5401), "ENOTTY"),
+    ("ioctl", (0, 0x5412), "ENOTTY"),
+    ("fallocate", (5, 0), ALLOW),
+    ("fallocate", (5, 1), EPERM),
+    *[(name, (), EPERM) for name in ("socket", "socketpair", "connect", "bind", "sendto", "sendmsg", "accept4")],
+    *[(name, (), EPERM) for name in ("symlinkat", "linkat", "mknodat", "fchmod", "fchmodat", "fchownat", "utimensat")],
+    *[(name, (), EPERM) for name in ("flock", "fsetxattr", "memfd_create", "setrlimit", "io_uring_enter", "seccomp")],
+    *[(name, (), KILL) for name in ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "bpf", "keyctl")],
+    *[(name, (), KILL) for name in ("io_uring_setup", "userfaultfd", "unshare", "setns", "mount", "chroot", "kexec_load")],
+]
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+@pytest.mark.parametrize(("name", "arguments", "verdict"), EXPORTER_VERDICTS)
+def test_verdicts_on_an_exporter(machine, name, arguments, verdict):
+    """Files, threads and itself; what a library might try is an exception, what none does is the end."""
+    arguments = [argument & 0xFFFFFFFFFFFFFFFF for argument in arguments]
+    program = seccomp.assemble(machine, seccomp.exporter(PID))
+    assert run(program, ARCHES[machine], kernel.number(name, machine), arguments) == verdict
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+def test_no_rule_of_an_exporter_is_hidden_by_another(machine):
+    """Each call has one rule, so that what is written down is what holds."""
+    names = [rule.name for rule in seccomp.exporter(PID)]
+    assert len(names) == len(set(names))
+    assert len([rule.name for rule in seccomp.reader()]) == len({rule.name for rule in seccomp.reader()})
+    assert len(seccomp.assemble(machine, seccomp.exporter(PID))) // 8 < 4096  # what the kernel takes
+
+
 @pytest.mark.parametrize("machine", ARCHES)
 def test_what_nobody_thought_of_is_an_error(machine):
     """Every number without a rule of its own answers EPERM."""
-    program = seccomp.assemble(machine)
     named = {kernel.number(name, machine) for name in kernel.SYSCALLS}
     others = [number for number in range(600) if number not in named]
-    assert {run(program, ARCHES[machine], number) for number in others} == {EPERM}
+    for program in (seccomp.assemble(machine), seccomp.assemble(machine, seccomp.exporter(PID))):
+        assert {run(program, ARCHES[machine], number) for number in others} == {EPERM}
 
 
 @pytest.mark.parametrize("machine", ARCHES)
