@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from typing import Any
 
 from ckptd.checkpoint.reader import Structure, read_structure
@@ -11,6 +12,7 @@ from ckptd.checkpoint.source import ChangedError
 from ckptd.checkpoint.tensors import storages_of
 from ckptd.errors import CkptdError, FormatError, NeedsCodeError, StorageError, UnsafeError, UsageError
 from ckptd.loading.rebuild import rebuild
+from ckptd.loading.safetensors import load_safetensors, opens_as_safetensors
 from ckptd.loading.storages import MapLocation, Storages
 from ckptd.model import Container, Identity, Severity, Status
 
@@ -24,12 +26,15 @@ def load(path: str | os.PathLike[str], map_location: MapLocation = None, *, mmap
     numpy scalars and arrays, dates, paths and `argparse.Namespace`, which `torch.load(weights_only=True)` refuses.  The
     CRC-32 of every storage is checked on the way (torch.load never does that).
 
+    A safetensors file comes as a dict of its tensors, tied ones as one object; the integers of ckptd's int8 exports come as the
+    floats they were made of.
+
     Args:
-        path: a checkpoint in any container.
+        path: a checkpoint in any container, or a safetensors file.
         map_location: as for torch.load.  Without it, tensors saved on a device that this machine does not have come to the
             CPU with a warning, where torch.load raises.
-        mmap: map the file instead of reading it (zip only).  CRCs are not checked then, and whoever truncates or rewrites
-            the file in place while the tensors live kills this process with SIGBUS; torch.save does just that.
+        mmap: map the file instead of reading it (zip and safetensors only).  CRCs are not checked then, and whoever truncates
+            or rewrites the file in place while the tensors live kills this process with SIGBUS; torch.save does just that.
 
     Raises:
         NeedsCodeError: loading it would run code (a pickled module, an unknown class, TorchScript).
@@ -41,15 +46,31 @@ def load(path: str | os.PathLike[str], map_location: MapLocation = None, *, mmap
     try:
         before = Identity.of(os.fstat(fd))
         structure = _read(fd, path)
-        _refuse(structure, path)
-        if mmap and structure.container is not Container.ZIP:
-            raise UsageError("cannot map", path=path, why=f"it is a {structure.container} file", cure="load it with mmap=False")
-        loaded = _build(structure, Storages(fd, structure, map_location, mmap=mmap), path)
+        # Only what is no checkpoint: what `ckptd inspect` says of a file holds here, too.
+        if structure.status is Status.NOT_A_CHECKPOINT and opens_as_safetensors(fd):
+            loaded: Any = _of_this_file(path, lambda: load_safetensors(fd, map_location, mmap=mmap))
+        else:
+            loaded = _load(fd, structure, path, map_location, mmap=mmap)
         if Identity.of(os.fstat(fd)) != before:
             raise StorageError("the file was changed while it was read", path=path, cure="load it again")
         return loaded
     finally:
         os.close(fd)
+
+
+def _load(fd: int, structure: Structure, path: str | os.PathLike[str], map_location: MapLocation, *, mmap: bool) -> Any:
+    _refuse(structure, path)
+    if mmap and structure.container is not Container.ZIP:
+        raise UsageError("cannot map", path=path, why=f"it is a {structure.container} file", cure="load it with mmap=False")
+    return _of_this_file(path, lambda: _build(structure, Storages(fd, structure, map_location, mmap=mmap)))
+
+
+def _of_this_file(path: str | os.PathLike[str], load: Callable[[], Any]) -> Any:
+    """Let errors from below learn which file it was."""
+    try:
+        return load()
+    except CkptdError as error:
+        raise type(error)(error.what, path=os.fspath(path), why=error.why, cure=error.cure) from error
 
 
 def _open(path: str | os.PathLike[str]) -> int:
@@ -93,13 +114,9 @@ def _refuse(structure: Structure, path: str | os.PathLike[str]) -> None:
             raise FormatError("cannot load", path=os.fspath(path), why=why, cure=cure)
 
 
-def _build(structure: Structure, storages: Storages, path: str | os.PathLike[str]) -> Any:
-    """Build the object; errors from below learn which file it was."""
-    try:
-        # Bytes first: what a device has to say (no such device, no memory) is torch's own error and not the file's.
-        for _, tensor in structure.tensors:
-            for held in storages_of(tensor):
-                storages.untyped(held)
-        return rebuild(structure.root, storages)
-    except CkptdError as error:
-        raise type(error)(error.what, path=os.fspath(path), why=error.why, cure=error.cure) from error
+def _build(structure: Structure, storages: Storages) -> Any:
+    # Bytes first: what a device has to say (no such device, no memory) is torch's own error and not the file's.
+    for _, tensor in structure.tensors:
+        for held in storages_of(tensor):
+            storages.untyped(held)
+    return rebuild(structure.root, storages)

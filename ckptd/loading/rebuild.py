@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -19,24 +19,37 @@ from ckptd.errors import FormatError
 from ckptd.loading.plain import build_plain, fill_plain
 from ckptd.loading.storages import Storages
 from ckptd.loading.tensors import build_tensor, constant
+from ckptd.text import escape
 
 _LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
 _SHELLS: dict[type, type] = {list: list, dict: dict, OrderedDictValue: OrderedDict, set: set}
 
 
-def rebuild(root: Value, storages: Storages) -> Any:
+#: Gives the class or function that a name of the file stands for, None where it is not trusted.
+Trusted = Callable[[Global], Any]
+
+
+def rebuild(root: Value, storages: Storages, trusted: Trusted | None = None) -> Any:
     """Build the object that `root` describes.
+
+    Args:
+        root: what the file says.
+        storages: of the same file.
+        trusted: asked about names outside of the fixed tables.  An object of a class it gives is made by `cls.__new__(cls)` and
+            its attributes by a plain update of `__dict__`; its `__setstate__` is never called.  None: such objects are refused.
 
     Raises:
         NeedsCodeError: it holds something that only code of its own could build.
         FormatError: it contradicts itself.
     """
-    return _Builder(storages).build(root)
+    return _Builder(storages, trusted).build(root)
 
 
 class _Builder:
-    def __init__(self, storages: Storages) -> None:
+    def __init__(self, storages: Storages, trusted: Trusted | None) -> None:
         self._storages = storages
+        self._trusted = trusted
+        self._shells: dict[int, Any] = {}
         self._built: dict[int, Any] = {}
         self._unfilled: deque[Value] = deque()
 
@@ -56,7 +69,8 @@ class _Builder:
             if id(value) in built:
                 stack.pop()
                 continue
-            missing = [part for part in _parts(value) if type(part) not in _LEAVES and id(part) not in built]
+            parts = () if self._shell(value) is not None else _parts(value)
+            missing = [part for part in parts if type(part) not in _LEAVES and id(part) not in built]
             if not missing:
                 built[id(value)] = self._make(value)
                 stack.pop()
@@ -82,7 +96,8 @@ class _Builder:
         if kind is Opaque:
             return self._opaque(value)
         if kind is Global:
-            return constant(value)
+            found = self._trusted(value) if self._trusted is not None else None
+            return constant(value) if found is None else found
         if kind is StorageValue:
             return self._storages.typed(value)
         if kind is frozenset:
@@ -95,7 +110,20 @@ class _Builder:
             self._unfilled.append(value)
         return build_tensor(value, self._known(value.extra), self._storages)
 
+    def _shell(self, value: Value) -> Any:
+        """Give the empty object of a trusted class, None for everything else; made once."""
+        if self._trusted is None or type(value) is not Opaque or type(value.callee) is not Global:
+            return None
+        if id(value) not in self._shells:
+            found = self._trusted(value.callee)
+            self._shells[id(value)] = _make_shell(value, found) if isinstance(found, type) else None
+        return self._shells[id(value)]
+
     def _opaque(self, value: Opaque) -> Any:
+        shell = self._shell(value)
+        if shell is not None:
+            self._unfilled.append(value)
+            return shell
         dotted = value.dotted
         args = tuple([part if _is_class(value, part) else self._known(part) for part in value.args])
         if dotted in _TORCH:
@@ -129,6 +157,9 @@ class _Builder:
                 vars(made).update(self._resolve_attributes(value.state))
 
     def _fill_opaque(self, value: Opaque, made: Any) -> None:
+        if self._shells.get(id(value)) is not None:
+            vars(made).update({} if value.state is None else self._resolve_attributes(value.state))
+            return
         if isinstance(made, Counter) and value.args:
             made.update(self._resolve_dict(value.args[0]))
         elif isinstance(made, argparse.Namespace) and value.state is not None:
@@ -150,6 +181,15 @@ class _Builder:
         if not isinstance(value, dict):
             raise FormatError("cannot rebuild an object", why="its state is not a dict")
         return {key: self._resolve(part) for key, part in value.items()}
+
+
+def _make_shell(value: Opaque, kind: Any) -> Any:
+    if not value.new or value.args != () or value.items or value.elements:
+        raise FormatError("cannot rebuild an object", why=f"{escape(value.dotted)} is not saved as a plain object")
+    made = kind.__new__(kind)
+    if type(getattr(made, "__dict__", None)) is not dict:
+        raise FormatError("cannot rebuild an object", why=f"{escape(value.dotted)} takes no attributes")
+    return made
 
 
 def _parts(value: Value) -> Iterable[Value]:

@@ -38,8 +38,8 @@ class Storages:
     def __init__(self, fd: int, structure: Structure, map_location: MapLocation, *, mmap: bool = False) -> None:
         self._fd = fd
         self._structure = structure
-        self._place = _placement(map_location)
-        self._mapped = _map(fd) if mmap else None
+        self._place = placement(map_location)
+        self._mapped = map_file(fd) if mmap else None
         self._held: dict[str, Any] = {}
         self._typed: dict[str, Any] = {}
         self._swap = structure.byteorder not in ("", sys.byteorder)
@@ -96,12 +96,14 @@ class Storages:
             raise FormatError("the file is damaged", why=f"the bytes of storage {escape(key)} do not match their CRC-32")
 
 
-def _map(fd: int) -> torch.UntypedStorage:
+def map_file(fd: int) -> torch.UntypedStorage:
+    """Map a whole file, privately."""
     # ACCESS_COPY is a private mapping: what is written to a tensor never reaches the file.
     return torch.frombuffer(mapping.mmap(fd, 0, access=mapping.ACCESS_COPY), dtype=torch.uint8).untyped_storage()
 
 
-def _placement(map_location: MapLocation) -> Callable[[torch.UntypedStorage, str], torch.UntypedStorage]:
+def placement(map_location: MapLocation) -> Callable[[torch.UntypedStorage, str], torch.UntypedStorage]:
+    """Turn what torch.load takes as `map_location` into a function: (bytes, where they were) → the bytes in their place."""
     restore = torch.serialization.default_restore_location
     if map_location is None:
         return _AtHome()
