@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 #: Version of the inspector; a remembered failure is tried again when it changes.
-INSPECTOR_VERSION = 1
+INSPECTOR_VERSION = 2
 
 #: What a JSON document can hold; answers of workers and hyperparameters are made of nothing else.
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]

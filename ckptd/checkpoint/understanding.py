@@ -13,12 +13,15 @@ from ckptd.checkpoint.architecture import Architecture, describe
 from ckptd.checkpoint.content import Content, read_content
 from ckptd.checkpoint.identify import Identified, identify
 from ckptd.checkpoint.jsonable import clean
+from ckptd.checkpoint.module_classes import named_classes
 from ckptd.checkpoint.names import NameReading, parse_name
 from ckptd.checkpoint.values import TensorValue, Value
 from ckptd.model import Container, Json, Kind, Layer, Metadata, Source
 
 #: Classes of torch that hold a model and name none.
 _CONTAINERS = frozenset("Sequential ModuleList ModuleDict Module DataParallel DistributedDataParallel OptimizedModule".split())
+#: Classes of a pickled module that are told; a module of more is rebuilt by nobody.
+MOST_CLASSES = 200
 _STAGES = {
     "best": "best",
     "final": "final",
@@ -100,6 +103,9 @@ def understand(
     # In a state dict a tensor called "step" is a buffer of the model and no statement about the file.
     _add_content(draft, read_content(root, None if found.kind is Kind.STATE_DICT else scalars))
     _add_class(draft, found)
+    if found.kind is Kind.MODULE:
+        names: list[Json] = [clean(name) for name in named_classes(root)[:MOST_CLASSES]]
+        draft.note("module_classes", names, Source("content", 1.0))
     shapes = describe(found.named)
     _add_shapes(draft, found, shapes)
     reading = parse_name("/".join(path.rsplit("/", 2)[-2:]))
