@@ -8,11 +8,13 @@ from collections.abc import Mapping
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, select, tuple_, update
 
+from ckptd.index.exported import EXPORT, export_row, identity_columns, recipe_row
 from ckptd.index.payload import payload_of
 from ckptd.index.rows import content_row, hyperparameter_rows, metric_rows, place_row
 from ckptd.index.statements import Row, insert_rows, put_rows
-from ckptd.index.tables import audit, contents, hyperparameters, metrics, outputs, places, roots
-from ckptd.model import Identity, Inspection, PlaceState, Status
+from ckptd.index.tables import audit, contents, exports, hyperparameters, metrics, outputs, places, recipes, roots
+from ckptd.model import Identity, Inspection, PlaceState, RawIdentity, Status
+from ckptd.proof import Export, Recipe
 
 _READY = frozenset((Status.OK, Status.NEEDS_CODE))
 _encode = json.JSONEncoder().encode
@@ -39,6 +41,7 @@ class Batch:
         self._hyperparameters: list[Row] = []
         self._places: dict[tuple[bytes, bytes], Row] = {}
         self._outputs: dict[tuple[bytes, bytes], Row] = {}
+        self._exports: dict[tuple[bytes, bytes, str], Row] = {}
         self._audit: list[Row] = []
         self._left: set[str] = set()
 
@@ -65,7 +68,10 @@ class Batch:
         self.audit("checkpoint.missing", root, path, None, now=now, why={})
 
     def record_moved(self, root: str, source: str, target: str, identity: Identity, *, now: float) -> None:
-        """Write down that a known file lies elsewhere in its root now; its number and its first-seen time go with it."""
+        """Write down that a known file lies elsewhere in its root now; its number and its first-seen time go with it.
+
+        Its exports do not: they bear the old name.  They stay known as ours, and the new name gets its own.
+        """
         self.flush()
         if self._connection.scalar(select(places.c.id).where(*self._at(root, source))) is None:
             return
@@ -74,20 +80,64 @@ class Batch:
             self._left.add(over)
         row = place_row(self._host, root, target, identity)
         self._connection.execute(update(places).where(*self._at(root, source)).values(**row, state_since=now))
+        self._connection.execute(delete(exports).where(*self._exports_at(root, source)))
         self.audit("checkpoint.moved", root, target, None, now=now, why={"from": source})
 
-    def record_output(self, root: str, path: str, sha256: str, what: str, *, now: float) -> None:
-        """Write down that we wrote a file ourselves, so that it is never taken for a newcomer."""
+    def record_output(
+        self, root: str, path: str, sha256: str, what: str, *, now: float, identity: RawIdentity | None = None
+    ) -> None:
+        """Write down that we wrote a file ourselves, so that it is never taken for a newcomer.
+
+        Args:
+            root: where it lies.
+            path: relative to the root.
+            sha256: of what we wrote.
+            what: "sidecar" or "export".
+            now: seconds since the epoch.
+            identity: of the file as it was put in place, by which an export is known without a read.
+        """
         place = (os.fsencode(root), os.fsencode(path))
         row = {"host": self._host, "root": place[0], "path": place[1], "sha256": sha256, "what": what, "written_at": now}
-        self._outputs[place] = row
+        self._outputs[place] = row | identity_columns(identity)
         self.audit(f"{what}.written", root, path, sha256, now=now, why={})
+
+    def record_export(self, root: str, path: str, export: Export, *, now: float) -> None:
+        """Write down what became of one export of a checkpoint; it is the last word for that target."""
+        row = export_row(self._host, root, path, export)
+        self._exports[row["root"], row["path"], row["target"]] = row
+        why: Row = {"target": export.target, "source": export.source_sha256}
+        if export.reason:
+            why["reason"] = export.reason[:1_000]
+        if export.file is not None:
+            why["file"] = export.file
+        self.audit(f"export.{export.verdict.value}", root, path, export.sha256, now=now, why=why, job=EXPORT)
+
+    def forget_export(self, root: str, path: str, target: str, *, now: float) -> None:
+        """Forget an export, so that it is made anew; a file that lies there stays known as ours."""
+        self._exports.pop((os.fsencode(root), os.fsencode(path), target), None)
+        self._connection.execute(delete(exports).where(*self._exports_at(root, path), exports.c.target == target))
+        self.audit("export.forgotten", root, path, None, now=now, why={"target": target}, job=EXPORT)
+
+    def record_recipe(self, group: str, recipe: Recipe, *, sha256: str | None, now: float) -> None:
+        """Remember a recipe that fits for its group.
+
+        Args:
+            group: name of the model.
+            recipe: that built a module whose parameters are those of the checkpoint.
+            sha256: of the content that it was learnt on.
+            now: seconds since the epoch.
+        """
+        put_rows(self._connection, recipes, [recipe_row(self._host, group, recipe, sha256, now)])
+        why = {"group": group[:1_000], "recipe": recipe.digest, "origin": recipe.origin[:1_000]}
+        self.audit("recipe.remembered", None, None, sha256, now=now, why=why, job=EXPORT)
 
     def save_root(self, root: str, root_id: str | None) -> None:
         """Remember the id of a root."""
         put_rows(self._connection, roots, [{"host": self._host, "root": os.fsencode(root), "root_id": root_id}])
 
-    def audit(self, what: str, root: str | None, path: str | None, sha256: str | None, *, now: float, why: Row) -> None:
+    def audit(
+        self, what: str, root: str | None, path: str | None, sha256: str | None, *, now: float, why: Row, job: str = "ingest"
+    ) -> None:
         """Add a line to the audit."""
         self._audit.append(
             {
@@ -96,7 +146,7 @@ class Batch:
                 "root": None if root is None else os.fsencode(root),
                 "path": None if path is None else os.fsencode(path),
                 "sha256": sha256,
-                "job": "ingest",
+                "job": job,
                 "run": self._run,
                 "why": _encode(why),
             }
@@ -115,8 +165,9 @@ class Batch:
         if self._left:
             self._clear_left()
         put_rows(self._connection, outputs, list(self._outputs.values()))
+        put_rows(self._connection, exports, list(self._exports.values()))
         insert_rows(self._connection, audit, self._audit)
-        self._outputs, self._audit = {}, []
+        self._outputs, self._exports, self._audit = {}, {}, []
 
     def _note_replaced(self) -> None:
         """Find what lay at these places before: other bytes are a line of the audit, another description is left over."""
@@ -144,3 +195,6 @@ class Batch:
 
     def _at(self, root: str, path: str) -> tuple[ColumnElement[bool], ...]:
         return places.c.host == self._host, places.c.root == os.fsencode(root), places.c.path == os.fsencode(path)
+
+    def _exports_at(self, root: str, path: str) -> tuple[ColumnElement[bool], ...]:
+        return exports.c.host == self._host, exports.c.root == os.fsencode(root), exports.c.path == os.fsencode(path)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect
 from ckptd.errors import CkptdError
 
 #: Revisions of the schema, oldest first; each is a file in `migrations/versions`.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 #: Where they lie.
 SCRIPTS = "ckptd:index/migrations"
 
@@ -34,6 +34,12 @@ def upgrade(engine: Engine, file: Path | None) -> None:
     if revision is not None and file is not None:
         _back_up(engine, file.with_name(f"{file.name}.{revision}.bak"))
     _run(engine)
+
+
+def is_newest(engine: Engine) -> bool:
+    """Say whether an index has the newest schema, so that nothing of Alembic is needed."""
+    with engine.connect() as connection:
+        return _read_revision(connection) == REVISIONS[-1]
 
 
 def _read_revision(connection: Connection) -> str | None:

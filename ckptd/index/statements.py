@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Table, case
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ckptd.index.tables import outputs, places, roots
+from ckptd.index.tables import exports, outputs, places, recipes, roots
 
 Row = dict[str, Any]
 
@@ -33,7 +33,13 @@ def put_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
 
 
 #: What makes a row the same one, and what it keeps from its first time.
-_KEYS = {places: ("host", "root", "path"), outputs: ("host", "root", "path"), roots: ("host", "root")}
+_KEYS = {
+    places: ("host", "root", "path"),
+    outputs: ("host", "root", "path"),
+    roots: ("host", "root"),
+    exports: ("host", "root", "path", "target"),
+    recipes: ("host", "group_name"),
+}
 _KEPT = {places: ("first_seen_at",)}
 
 

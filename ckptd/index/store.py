@@ -19,15 +19,16 @@ from typing import Any
 from sqlalchemy import URL, ColumnElement, Connection, Engine, bindparam, func, select, tuple_
 
 from ckptd.errors import CkptdError, IndexUnavailableError, WorkerError
-from ckptd.index import queries
+from ckptd.index import exported, queries
 from ckptd.index.batch import Batch
 from ckptd.index.connecting import open_engine
 from ckptd.index.known import KnownPlace, Recalled, load_root_identities, load_root_places, load_some_places
-from ckptd.index.migrate import upgrade
+from ckptd.index.migrate import is_newest, upgrade
 from ckptd.index.payload import inspection_of
-from ckptd.index.tables import bounded, contents, outputs, places, roots, signed
+from ckptd.index.tables import bounded, contents, exports, outputs, places, roots, signed
 from ckptd.index.trouble import IndexBrokenError, broken, translated
 from ckptd.model import Identity, PlaceState, RawIdentity, Record, Status
+from ckptd.proof import Export, Recipe
 
 __all__ = ["Batch", "IndexBrokenError", "KnownPlace", "Recalled", "Store"]
 
@@ -74,6 +75,20 @@ class Store:
                 engine.dispose()
                 raise
         return cls(engine, file)
+
+    @classmethod
+    def is_newest(cls, file: Path) -> bool:
+        """Say whether a file holds an index that can be opened as it is, without a migration."""
+        if not file.exists():
+            return False
+        engine = open_engine(URL.create("sqlite", database=os.fspath(file)))
+        try:
+            with translated(file):
+                return is_newest(engine)
+        except CkptdError:  # it is told where it is opened
+            return True
+        finally:
+            engine.dispose()
 
     def close(self) -> None:
         """Give every connection back."""
@@ -219,6 +234,75 @@ class Store:
         query = select(outputs.c.path, outputs.c.sha256).where(outputs.c.host == self.host, outputs.c.root == os.fsencode(root))
         with self._reading() as connection:
             return {os.fsdecode(path): digest for path, digest in connection.execute(query)}
+
+    def load_exports(self, root: str, path: str) -> list[Export]:
+        """Give what became of the exports of one place, by target; of whatever content lay there when they were made."""
+        c = exports.c
+        where = (c.host == self.host, c.root == os.fsencode(root), c.path == os.fsencode(path))
+        with self._reading() as connection:
+            return exported.load_exports(connection, where)
+
+    def load_exported_places(self, root: str) -> set[str]:
+        """Give the places of a root of which exports are known."""
+        query = select(exports.c.path).where(exports.c.host == self.host, exports.c.root == os.fsencode(root)).distinct()
+        with self._reading() as connection:
+            return {os.fsdecode(path) for path in connection.scalars(query)}
+
+    def load_own_exports(self, root: str, paths: Sequence[str] | None = None) -> dict[str, tuple[RawIdentity | None, str]]:
+        """Give the exports that we placed below a root: relative path → which file it was, and its digest.
+
+        Args:
+            root: where they lie.
+            paths: at most a few hundred, where only those are asked for.
+        """
+        wanted = None if paths is None else [os.fsencode(path) for path in paths]
+        with self._reading() as connection:
+            rows = exported.load_outputs(connection, self.host, os.fsencode(root), wanted)
+            return {path: (identity, sha256) for path, identity, sha256 in rows}
+
+    def load_export_digests(self, root: str) -> set[str]:
+        """Give the digests of the exports of a root, as its checkpoints have them."""
+        c = exports.c
+        query = select(c.sha256).where(c.host == self.host, c.root == os.fsencode(root), c.sha256.is_not(None))
+        with self._reading() as connection:
+            return set(connection.scalars(query))
+
+    def find_output(self, root: str, path: str) -> str | None:
+        """Give the digest of what we wrote at a place, None when we wrote nothing there."""
+        c = outputs.c
+        where = (c.host == self.host, c.root == os.fsencode(root), c.path == os.fsencode(path))
+        with self._reading() as connection:
+            digest: str | None = connection.scalar(select(c.sha256).where(*where))
+        return digest
+
+    def find_siblings(self, root: str, path: str) -> frozenset[str]:
+        """Give the file names of the checkpoints beside one that begin as its name does, up to the first dot."""
+        directory, _, name = path.rpartition("/")
+        above = directory + "/" if directory else ""
+        begin = os.fsencode(above + name.partition(".")[0])
+        c = places.c
+        query = select(c.path).where(*self._in(root), c.path >= begin + b".", c.path < begin + b"/")
+        with self._reading() as connection:
+            found = connection.scalars(query.where(c.state != PlaceState.MISSING.value))
+            return frozenset(os.fsdecode(one)[len(above) :] for one in found) - {name}
+
+    def find_unexported(self, root: str, wanted: Mapping[str, str]) -> list[str]:
+        """Give the places whose content lacks an export, or has one that was unavailable or in error when it was tried.
+
+        Args:
+            root: where to look.
+            wanted: target → digest of its settings.
+        """
+        if not wanted:
+            return []
+        with self._reading() as connection:
+            found = connection.scalars(exported.unexported(self.host, os.fsencode(root), wanted))
+            return [os.fsdecode(path) for path in found]
+
+    def find_recipe(self, group: str) -> Recipe | None:
+        """Give the recipe that is remembered for a group; without the text of its code, which its file has."""
+        with self._reading() as connection:
+            return exported.load_recipe(connection, self.host, group)
 
     def check_integrity(self) -> str | None:
         """Say what is wrong with the file, None when it is whole."""

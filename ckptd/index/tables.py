@@ -106,6 +106,52 @@ outputs = Table(
     Column("sha256", String(64), nullable=False),
     Column("what", String(32), nullable=False),
     Column("written_at", Float, nullable=False),
+    # Of the file as it was put in place; exports have it, sidecars do without.
+    Column("dev", BigInteger),
+    Column("ino", BigInteger),
+    Column("size", BigInteger),
+    Column("mtime_ns", BigInteger),
+    Column("ctime_ns", BigInteger),
+)
+
+#: What became of each export of a checkpoint, the last word for each target; docs/exports.md has the verdicts.  A row speaks
+#: of the content `source_sha256`: when another one lies at the place, the export is to be made again.
+exports = Table(
+    "exports",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("root", LargeBinary, primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("target", String(64), primary_key=True),
+    Column("source_sha256", String(64), nullable=False),
+    Column("settings_digest", String(64), nullable=False),
+    Column("recipe_digest", String(64)),
+    Column("verdict", String(16), nullable=False),
+    # The name beside the checkpoint.
+    Column("file", LargeBinary),
+    Column("sha256", String(64)),
+    Column("size_bytes", BigInteger),
+    # Of that file as it was put in place.
+    Column("dev", BigInteger),
+    Column("ino", BigInteger),
+    Column("size", BigInteger),
+    Column("mtime_ns", BigInteger),
+    Column("ctime_ns", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("proof", Text, nullable=False),
+)
+
+#: Recipes that fit, one for each group, which is the escaped name of a model; `sha256` is the content that it was learnt on.
+recipes = Table(
+    "recipes",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("group_name", Text, primary_key=True),
+    Column("recipe", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("sha256", String(64)),
+    Column("at", Float, nullable=False),
 )
 
 #: Every event, for ever: rows are added and never changed (a trigger refuses it).

@@ -74,7 +74,7 @@ def render(
     own["generated"] = fingerprints(document)
     own["inspector_version"] = inspection.inspector_version
     own["version"] = __version__
-    own["generated_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(generated_at))
+    own["generated_at"] = _timestamp(generated_at)
     return document
 
 
@@ -92,7 +92,7 @@ def hide_homes(document: dict[str, Any]) -> dict[str, Any]:
 
     The reader of the checkpoint takes them out first; this is the last look before something is published.
     """
-    hidden: dict[str, Any] = _without_homes(document)
+    hidden: dict[str, Any] = without_homes(document)
     hidden[OWN_KEY] |= {"file": document[OWN_KEY]["file"], "generated": fingerprints(hidden)}
     return hidden
 
@@ -105,6 +105,29 @@ def shorten(document: dict[str, Any]) -> dict[str, Any]:
         short[OWN_KEY] |= {"other": {}, "layers": [], "findings": [], "sources": {}}
     short[OWN_KEY] |= {"file": document[OWN_KEY]["file"], "generated": fingerprints(short), "shortened": True}
     return short
+
+
+def without_homes(value: Any) -> Any:
+    """Give a JSON value in which each home directory is "~"."""
+    if isinstance(value, str):
+        return _HOME.sub("~", value)
+    if isinstance(value, dict):
+        return {_HOME.sub("~", key): without_homes(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_homes(item) for item in value]
+    return value
+
+
+def says_exports(section: Mapping[str, Any], exports: Mapping[str, Any]) -> bool:
+    """Tell whether our part of a sidecar names just these exports."""
+    stated = section.get("exports")
+    return stated == exports or (section.get("shortened") is True and stated == _shortened(exports))
+
+
+def with_exports(section: Mapping[str, Any], exports: Mapping[str, Any], generated_at: float) -> dict[str, Any]:
+    """Give our part of a sidecar with other exports, all else as it is, without its seal."""
+    changed = {key: value for key, value in section.items() if key != "seal"}
+    return changed | {"exports": dict(exports), "generated_at": _timestamp(generated_at)}
 
 
 def fingerprints(document: Mapping[str, Any]) -> str:
@@ -207,22 +230,16 @@ def _first_detail(layers: tuple[Layer, ...], keys: tuple[str, ...]) -> Any:
 def _shortened(value: Any) -> Any:
     if isinstance(value, str):
         return value[:_SHORT_TEXT]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key[:_SHORT_TEXT]: _shortened(item) for key, item in list(value.items())[:_SHORT_LIST]}
     if isinstance(value, list):
         return [_shortened(item) for item in value[:_SHORT_LIST]]
     return value
 
 
+def _timestamp(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
 def _may_hold_home(data: bytes) -> bool:
     return b"/home/" in data or b"Users" in data or b"/root" in data
-
-
-def _without_homes(value: Any) -> Any:
-    if isinstance(value, str):
-        return _HOME.sub("~", value)
-    if isinstance(value, dict):
-        return {_HOME.sub("~", key): _without_homes(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_homes(item) for item in value]
-    return value

@@ -12,7 +12,7 @@ from ckptd.metadata.document import OWN_KEY, TOP_KEYS, fingerprint, leaves, path
 from ckptd.metadata.layout import Raw
 from ckptd.metadata.reading import Document
 from ckptd.model import Finding, Json, Metadata, Source
-from ckptd.wire import MAX_DEPTH, MAX_KEYS, MAX_TEXT
+from ckptd.wire_values import MAX_DEPTH, MAX_KEYS, MAX_TEXT
 
 _SOURCE = Source("sidecar", 1.0)
 _MOST_OTHER = 100
@@ -93,6 +93,11 @@ def read_values(stated: Mapping[str, Any]) -> Metadata:
         hyperparameters=_plain_object(stated.get("hyperparameters"), MAX_KEYS),
         other=_plain_object(other, _MOST_OTHER),
     )
+
+
+def plain(value: object) -> Json:
+    """Give a person's value within the bounds of the wire; null for one that is beyond them."""
+    return _cleaned(value) if _fits(value, MAX_DEPTH) else None
 
 
 def overlay(ours: Metadata, person: Metadata) -> Metadata:

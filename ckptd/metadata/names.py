@@ -10,12 +10,20 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Sequence
 
+from ckptd.errors import CkptdError
 from ckptd.storage.beneath import entry_name
+from ckptd.text import escape
 
 #: Endings under which a checkpoint of the same stem is looked for among its siblings.
 SUFFIXES = (".pth", ".pt", ".ckpt", ".pth.tar", ".pt.tar", ".bin", ".th")
 
 _ENDING = "_metadata.json"
+#: What is put behind the name of an export that differs from its original.
+FAILED = ".failed"
+
+
+class NoNameError(CkptdError):
+    """No file can be called what one of ours would have to be."""
 
 
 def stem_of(checkpoint: str) -> str:
@@ -38,6 +46,29 @@ def sidecar_name(checkpoint: str, siblings: Container[str] = (), suffixes: Seque
     """
     name = checkpoint.rpartition("/")[2]
     return full_name(name) if _shares_stem(name, siblings, suffixes) else stem_name(name)
+
+
+def export_name(checkpoint: str, ending: str, siblings: Container[str] = (), suffixes: Sequence[str] = SUFFIXES) -> str:
+    """Give the name of an export: "model.onnx"; "model.pth.onnx" where checkpoints share a stem.
+
+    Args:
+        checkpoint: its file name; of a path the last part counts.
+        ending: of the target (".onnx", "_scripted.pt").
+        siblings: file names of the same directory; a set, where there are many.
+        suffixes: the endings of checkpoints.
+
+    Raises:
+        NoNameError: no file can be called that.
+    """
+    name = checkpoint.rpartition("/")[2]
+    export = (name if _shares_stem(name, siblings, suffixes) else stem_of(name)) + ending
+    try:
+        entry_name(export + FAILED)
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        cure = "give the checkpoint a shorter name"
+        raise NoNameError("name an export", path=escape(export, 300), why=why, cure=cure) from error
+    return export
 
 
 def stem_name(checkpoint: str) -> str:

@@ -6,14 +6,23 @@ text and values are kept, reading.py and merge.py; what it is called, names.py.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from os import stat_result
 from typing import Any
 
 from ckptd.errors import StorageError
-from ckptd.metadata.document import OWN_KEY, SCHEMA_VERSION, hide_homes, render, write_document
+from ckptd.metadata.document import (
+    OWN_KEY,
+    SCHEMA_VERSION,
+    hide_homes,
+    render,
+    says_exports,
+    with_exports,
+    without_homes,
+    write_document,
+)
 from ckptd.metadata.examine import Examined, Whose, examine, is_torn
 from ckptd.metadata.layout import Raw, write_section
 from ckptd.metadata.merge import PersonValues, edited_values, read_values
@@ -78,6 +87,7 @@ def ensure(
     siblings: Container[str] = (),
     known_digests: Collection[str] = frozenset(),
     like: stat_result | None = None,
+    exports: Mapping[str, Any] | None = None,
 ) -> SidecarResult:
     """Write the sidecar of a checkpoint where it is missing or ours and out of date; idempotent, never raises for a disk.
 
@@ -89,18 +99,61 @@ def ensure(
         siblings: file names of other checkpoints in the directory; a set, where there are many.
         known_digests: of sidecars that we wrote here, as the index remembers them; a lost index costs nothing.
         like: stat of the checkpoint, whose group and permission bits a new sidecar takes.
+        exports: all that is to be said about exports of this content, see `exports.render_exports`; None leaves what is there.
     """
     if inspection.status not in _DESCRIBED or inspection.sha256 is None:
         return SidecarResult(Action.SKIPPED)
+    exports = without_homes(dict(exports)) if exports else exports
     result = SidecarResult(Action.KEPT)
     try:
         for _ in range(_MOST_ATTEMPTS):
             found = look(dir_fd, checkpoint, inspection.sha256, known_digests)
             chosen = choose(found, sidecar_name(checkpoint, siblings))
-            result = _bring_up_to_date(dir_fd, checkpoint, inspection, chosen, generated_at, like)
+            result = _bring_up_to_date(dir_fd, checkpoint, inspection, chosen, generated_at, like, exports)
             if not _was_busy(result):
                 break
     except (StorageError, ValueError) as error:  # ValueError: a number that JSON has no word for
+        return SidecarResult(Action.FAILED, findings=(_failed(error),))
+    return result
+
+
+def state_exports(
+    dir_fd: int,
+    checkpoint: str,
+    inspection: Inspection,
+    exports: Mapping[str, Any],
+    *,
+    generated_at: float,
+    known_digests: Collection[str] = frozenset(),
+) -> SidecarResult | None:
+    """Bring the exports that a sidecar names up to date and nothing else in it; never raises for a disk.
+
+    All else stays as it was written, so that this needs no new look at the checkpoint, nor at what people say of it.
+
+    Args:
+        dir_fd: a readable descriptor of the checkpoint's directory.
+        checkpoint: its file name.
+        inspection: says which content the exports are of.
+        exports: as for `ensure`.
+        generated_at: seconds since the epoch.
+        known_digests: as for `ensure`.
+
+    Returns:
+        What became of it; None when there is no sidecar of ours that speaks of this content: `ensure` writes one.
+    """
+    exports = without_homes(dict(exports))
+    result: SidecarResult | None = None
+    try:
+        for _ in range(_MOST_ATTEMPTS):
+            now = next(
+                (one for one in look(dir_fd, checkpoint, inspection.sha256, known_digests).values() if _is_ours(one)), None
+            )
+            if now is None or not is_current(now.section, checkpoint, inspection):
+                return None
+            result = _write_exports(dir_fd, now, exports, generated_at)
+            if not _was_busy(result):
+                break
+    except (StorageError, ValueError) as error:
         return SidecarResult(Action.FAILED, findings=(_failed(error),))
     return result
 
@@ -109,7 +162,7 @@ def read(dir_fd: int, checkpoint: str, inspection: Inspection) -> PersonValues |
     """Give what people wrote beside a checkpoint, or None: in our sidecar, in one of their own, in that of the model."""
     stated: dict[str, Any] = {}
     files, findings = [], []
-    for examined in _readable(dir_fd, checkpoint, inspection):
+    for examined in readable(dir_fd, checkpoint, inspection):
         if examined.whose is Whose.BROKEN:
             findings.append(_broken(dir_fd, examined))
         elif examined.document is not None and (values := edited_values(examined.document)):
@@ -118,6 +171,18 @@ def read(dir_fd: int, checkpoint: str, inspection: Inspection) -> PersonValues |
     if not files and not findings:
         return None
     return PersonValues(read_values(stated) if stated else Metadata(), tuple(files), tuple(findings))
+
+
+def readable(dir_fd: int, checkpoint: str, inspection: Inspection) -> list[Examined]:
+    """Give the files in which a person may speak of this checkpoint; what is said later wins."""
+    examined = look(dir_fd, checkpoint, inspection.sha256)
+    files = [one for one in examined.values() if one.whose in (Whose.EDITED, Whose.BROKEN) or _is_theirs(one)]
+    name = persons_name(inspection.metadata.model_name)
+    if name is not None and name not in examined:
+        of_the_model = examine(dir_fd, name, checkpoint)
+        if _is_theirs(of_the_model):
+            files.insert(0, of_the_model)
+    return files
 
 
 def look(dir_fd: int, checkpoint: str, sha256: str | None, known_digests: Collection[str] = frozenset()) -> dict[str, Examined]:
@@ -132,7 +197,7 @@ def choose(found: dict[str, Examined], wanted: str) -> Examined:
     One that there is already stays the one, under whatever name.  Else `wanted`, unless a person's file bears it.
     """
     for examined in found.values():
-        if examined.whose in (Whose.OURS, Whose.EDITED):
+        if _is_ours(examined):
             return examined
     return found[wanted] if found[wanted].whose is not Whose.PERSONS else list(found.values())[-1]
 
@@ -165,18 +230,28 @@ def updated_text(examined: Examined, generated: dict[str, Any]) -> bytes:
 
 
 def _bring_up_to_date(
-    dir_fd: int, checkpoint: str, inspection: Inspection, now: Examined, generated_at: float, like: stat_result | None
+    dir_fd: int,
+    checkpoint: str,
+    inspection: Inspection,
+    now: Examined,
+    generated_at: float,
+    like: stat_result | None,
+    exports: Mapping[str, Any] | None,
 ) -> SidecarResult:
     """Do what the file that was found calls for."""
-    if now.whose in (Whose.OURS, Whose.EDITED) and is_current(now.section, checkpoint, inspection):
-        return SidecarResult(Action.UNCHANGED, now.name)
-    generated = render(inspection, checkpoint, generated_at=generated_at, exports=known_exports(now, inspection))
+    if _is_ours(now) and is_current(now.section, checkpoint, inspection):
+        if exports is None:
+            return SidecarResult(Action.UNCHANGED, now.name)
+        return _write_exports(dir_fd, now, exports, generated_at)
+    stated = known_exports(now, inspection) if exports is None else exports
+    generated = render(inspection, checkpoint, generated_at=generated_at, exports=stated)
+    durable = bool(stated)  # what is said of exports can't be made again from the checkpoint alone
     match now.whose:
         case Whose.MISSING:
-            return write_or_replace(dir_fd, now, write_document(generated), Action.WRITTEN, like=like, durable=False)
+            return write_or_replace(dir_fd, now, write_document(generated), Action.WRITTEN, like=like, durable=durable)
         case Whose.OURS:
             whole = write_document(generated)
-            return write_or_replace(dir_fd, now, whole, Action.REGENERATED, like=like, durable=False)
+            return write_or_replace(dir_fd, now, whole, Action.REGENERATED, like=like, durable=durable)
         case Whose.EDITED:
             text = updated_text(now, hide_homes(generated))
             if len(text) > MOST_BYTES:
@@ -189,6 +264,26 @@ def _bring_up_to_date(
             if is_torn(now, whole):
                 return write_or_replace(dir_fd, now, whole, Action.REGENERATED, like=like, durable=False)
             return SidecarResult(Action.BROKEN, now.name, findings=(_broken(dir_fd, now),))
+
+
+def _is_ours(examined: Examined) -> bool:
+    return examined.whose in (Whose.OURS, Whose.EDITED)
+
+
+def _write_exports(dir_fd: int, now: Examined, exports: Mapping[str, Any], generated_at: float) -> SidecarResult:
+    """Write a sidecar of ours with other exports: every other value in it is right, and stays."""
+    if now.document is None or says_exports(now.section, exports):
+        return SidecarResult(Action.UNCHANGED, now.name)
+    if now.whose is Whose.OURS:
+        document = {key: member.value for key, member in now.document.members.items()}
+        whole = write_document(document | {OWN_KEY: with_exports(now.section, exports, generated_at)})
+        return write_or_replace(dir_fd, now, whole, Action.REGENERATED, like=None, durable=True)
+    old = now.document.inner(OWN_KEY)
+    section = with_exports({key: Raw(old.raw(key)) for key in old.members}, exports, generated_at) | {"seal": None}
+    text = now.document.replaced(OWN_KEY, write_section(section)).encode()
+    if len(text) > MOST_BYTES:
+        return SidecarResult(Action.KEPT, now.name, findings=(_too_large(dir_fd, now),))
+    return write_or_replace(dir_fd, now, text, Action.UPDATED, like=None, durable=True)
 
 
 def _was_busy(result: SidecarResult) -> bool:
@@ -231,18 +326,6 @@ def write_or_replace(
 
 def _done(action: Action, name: str, data: bytes, written: Written) -> SidecarResult:
     return SidecarResult(action, name, Examined(name, Whose.OURS, data).sha256, written.findings, written.identity)
-
-
-def _readable(dir_fd: int, checkpoint: str, inspection: Inspection) -> list[Examined]:
-    """Give the files in which a person may speak of this checkpoint; what is said later wins."""
-    examined = look(dir_fd, checkpoint, inspection.sha256)
-    files = [one for one in examined.values() if one.whose in (Whose.EDITED, Whose.BROKEN) or _is_theirs(one)]
-    name = persons_name(inspection.metadata.model_name)
-    if name is not None and name not in examined:
-        of_the_model = examine(dir_fd, name, checkpoint)
-        if _is_theirs(of_the_model):
-            files.insert(0, of_the_model)
-    return files
 
 
 def _is_theirs(examined: Examined) -> bool:

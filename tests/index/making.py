@@ -20,6 +20,7 @@ from ckptd.model import (
     TensorRecord,
     TensorTotals,
 )
+from ckptd.proof import Export, Verdict
 
 ROOT = "/srv/models"
 NOW = 1_700_000_000.0
@@ -54,6 +55,21 @@ def inspection(content: str = "a", status: Status = Status.OK, *, tensors: int =
         layers=(Layer("layer0", "linear", 6, 24, {"in_features": 3}),),
         identity=identity(1),
     )
+
+
+def export(target: str = "onnx", source: str = "a", verdict: Verdict = Verdict.VERIFIED, **changes: Any) -> Export:
+    """Make what became of an export, with something in each field."""
+    value: dict[str, Any] = {
+        "recipe_digest": digest("recipe"),
+        "file": f"a.{target}",
+        "sha256": digest(target),
+        "size_bytes": 1_100,
+        "identity": tuple(identity(100)),
+        "reason": "" if verdict is Verdict.VERIFIED else f"it is {verdict}",
+        "at": NOW,
+        "proof": {"opset": 18, "outputs": [{"name": "output", "max_abs": 1e-7}]},
+    }
+    return Export(target, verdict, digest(source), digest("settings"), **{**value, **changes})
 
 
 def rejected(status: Status = Status.UNREADABLE) -> Inspection:

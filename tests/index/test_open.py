@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
@@ -21,7 +24,7 @@ from ckptd.index import connecting, migrate
 from ckptd.index.migrate import REVISIONS, NewerIndexError
 from ckptd.index.store import IndexBrokenError, Store
 from ckptd.index.tables import metadata
-from tests.index.making import NOW, ROOT, fill, find, identity, inspection
+from tests.index.making import NOW, ROOT, export, fill, find, identity, inspection
 
 MIGRATIONS = Path(migrate.__file__).parent / "migrations"
 
@@ -111,19 +114,61 @@ def test_an_older_index_is_brought_up_to_date_and_kept_beside(tmp_path, monkeypa
     later = tmp_path / "migrations"
     later.mkdir()
     (later / "versions").mkdir()
-    for name in ("env.py", "versions/v0001_first.py"):
-        (later / name).write_text((MIGRATIONS / name).read_text())
-    (later / "versions" / "second.py").write_text(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = '0002', '0001'\n"
+    for place in (MIGRATIONS / "env.py", *(MIGRATIONS / "versions").glob("v*.py")):
+        (later / place.relative_to(MIGRATIONS)).write_text(place.read_text())
+    (later / "versions" / "next.py").write_text(
+        f"from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = '9998', {REVISIONS[-1]!r}\n"
         "def upgrade():\n    op.add_column('places', sa.Column('colour', sa.Text))\n"
     )
-    monkeypatch.setattr(migrate, "REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr(migrate, "REVISIONS", (*REVISIONS, "9998"))
     monkeypatch.setattr(migrate, "SCRIPTS", str(later))
     with opened(file) as store:
         assert find(store) == ["a.pth"]
     assert execute(file, "SELECT colour FROM places") == [(None,)]
+    copy = tmp_path / f"index.sqlite.{REVISIONS[-1]}.bak"
+    assert execute(copy, "SELECT version_num FROM alembic_version") == [(REVISIONS[-1],)]
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def open_as_first(file):
+    """Make an index of schema 0001, as the first program did, with rows in it."""
+    engine = connecting.open_engine(f"sqlite:///{file}")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    with opened(file.with_name("newest.sqlite")) as store:
+        fill(store, {"a.pth": inspection("a", metrics={"accuracy": 0.5}), "b.pth": inspection("b")})
+        with store.batch() as batch:
+            batch.record_output(ROOT, "a_metadata.json", "1" * 64, "sidecar", now=NOW)
+        host = store.host
+        store.finish()
+    with sqlite3.connect(file) as connection:
+        connection.execute("ATTACH ? AS newest", [str(file.with_name("newest.sqlite"))])
+        for table in ("contents", "metrics", "hyperparameters", "places", "audit"):
+            connection.execute(f"INSERT INTO {table} SELECT * FROM newest.{table}")
+        values = (host, os.fsencode(ROOT), b"a_metadata.json", "1" * 64, "sidecar", NOW)
+        connection.execute("INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)", values)
+    connection.close()
+
+
+def test_an_index_of_the_first_schema_comes_through_with_its_rows(tmp_path):
+    """Checkpoints, outputs and audit are as they were, exports can be written, and the old file lies beside."""
+    file = tmp_path / "index.sqlite"
+    open_as_first(file)
+    with opened(file) as store:
+        assert find(store, "accuracy>0.4") == ["a.pth"]
+        assert store.find_record(ROOT, "b.pth").inspection == replace(inspection("b"), path="b.pth", identity=identity(2))
+        assert store.own_outputs(ROOT) == {"a_metadata.json": "1" * 64}
+        assert store.load_own_exports(ROOT) == {}
+        assert store.load_exports(ROOT, "a.pth") == []
+        with store.batch() as batch:
+            batch.record_export(ROOT, "a.pth", export(), now=NOW)
+        assert store.load_exports(ROOT, "a.pth") == [export()]
+    assert execute(file, "SELECT count(*) FROM audit WHERE what = 'checkpoint.ready'") == [(2,)]
     assert execute(tmp_path / "index.sqlite.0001.bak", "SELECT version_num FROM alembic_version") == [("0001",)]
-    assert (tmp_path / "index.sqlite.0001.bak").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path):
@@ -166,7 +211,8 @@ def test_damage_in_the_middle_is_found(tmp_path):
         fill(store, {f"{n}.pth": inspection(str(n)) for n in range(300)})
         store.finish()
     data = bytearray(file.read_bytes())
-    data[8192:] = b"\xa5" * (len(data) - 8192)
+    half = len(data) // 8192 * 4096  # the schema is whole, else the file can't even be opened
+    data[half:] = b"\xa5" * (len(data) - half)
     file.write_bytes(data)
     with opened(file) as store:
         assert store.check_integrity() is not None
