@@ -1,0 +1,379 @@
+"""The steps of one export, written down in the order in which they happen: start reading at `run_steps`.
+
+Each `yield` hands a step to the runner and comes back with what became of it, when the process that did it is dead.  So nothing
+that a step wrote can change any more when the next one looks at it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckptd.errors import CkptdError, StorageError, WorkerError
+from ckptd.export.proofs import Compared, Seen, bounded, finding_json, read_compared, read_sizes, read_specs, sandbox_proof
+from ckptd.export.targets import find_target
+from ckptd.model import Identity, Json, Layer
+from ckptd.policy.exports import Need, estimate_need
+from ckptd.proof import InputSpec, Recipe, Verdict
+from ckptd.sandbox.confine import RefusedError
+from ckptd.sandbox.nursery import JobResult
+from ckptd.storage.scratch import Scratch
+from ckptd.text import escape
+from ckptd.wire_exports import recipe_to_json
+
+#: Room for a file of an export beyond three times its weights: graphs, headers, a copy in a wider type.
+_FILE_BYTES = 256 << 20
+_FILE_COPIES = 3
+#: Layers that a worker is told, for guesses at the inputs: the first ones say most.
+_MOST_LAYERS = 500
+
+
+class Failed(Exception):  # noqa: N818 — it ends a generator early and never leaves this room
+    """End an export; the text is the reason."""
+
+    def __init__(self, verdict: Verdict, reason: str, proof: dict[str, Json] | None = None) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.proof = proof or {}
+
+    @classmethod
+    def of(cls, error: CkptdError) -> Failed:
+        """Make it of an error of ours."""
+        verdict = Verdict.UNAVAILABLE if isinstance(error, RefusedError) else Verdict.ERROR
+        return cls(verdict, escape(str(error), 1_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One export that is wanted.
+
+    Attributes:
+        target: name of the format.
+        name: of its file beside the checkpoint.
+        options: of the target.
+        settings_digest: of the options.
+        recipe: how to build the module; None for a weights target without one.
+    """
+
+    target: str
+    name: str
+    options: dict[str, Json]
+    settings_digest: str
+    recipe: Recipe | None = None
+
+
+@dataclass(slots=True)
+class Unit:
+    """One checkpoint in one target.
+
+    Attributes:
+        order: the caller's; comes back with the result.
+        wanted: what is to be made.
+        fd: the checkpoint, opened for reading; belongs to the unit.
+        identity: of the checkpoint when it was inspected; another one ends the export.
+        state_dir: `.ckptd` of its root, where scratch directories are made.
+        weights_bytes: of the weights.
+        layers, hyperparameters: what is known of the checkpoint, for inputs and for the recipe.
+    """
+
+    order: Any
+    wanted: Wanted
+    fd: int
+    identity: Identity
+    state_dir: Path
+    weights_bytes: int
+    layers: tuple[Layer, ...] = ()
+    hyperparameters: dict[str, Json] = field(default_factory=dict)
+    scratches: list[Scratch] = field(default_factory=list)
+
+    @property
+    def need(self) -> Need:
+        """What it needs while it runs."""
+        return estimate_need(self.weights_bytes, with_module=self.wanted.recipe is not None)
+
+    @property
+    def file_bytes(self) -> int:
+        """How long a file that a step writes may become."""
+        return _FILE_COPIES * self.weights_bytes + _FILE_BYTES
+
+    @property
+    def scratch_bytes(self) -> int:
+        """How much a step may write in all: an export, a file beside it, and outputs."""
+        return 3 * self.file_bytes
+
+    def make_scratch(self) -> Scratch:
+        """Make a scratch directory that goes with the unit, or with its result."""
+        scratch = Scratch.make(self.state_dir)
+        self.scratches.append(scratch)
+        return scratch
+
+    def keep(self, scratch: Scratch) -> Scratch:
+        """Take a scratch directory out of the unit: it belongs to the result now."""
+        self.scratches.remove(scratch)
+        return scratch
+
+    def close(self) -> None:
+        """Give everything back; a second call does nothing."""
+        for scratch in self.scratches:
+            scratch.close()
+        self.scratches.clear()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One job.
+
+    Attributes:
+        zygote: "light" or "torch".
+        words: what it does, for people.
+        writable, readable: indexes into `fds` of directories.
+        readable_paths: further places whose content it may read.
+    """
+
+    zygote: str
+    function: str
+    request: dict[str, Json]
+    fds: tuple[int, ...]
+    words: str
+    writable: tuple[int, ...] = ()
+    readable: tuple[int, ...] = ()
+    readable_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a unit.
+
+    Attributes:
+        files: name → what the checker saw, the export itself first; empty unless verified or failed.
+        scratch: where they lie; belongs to whoever takes the result, None when there is nothing.
+    """
+
+    unit: Unit
+    verdict: Verdict
+    reason: str
+    proof: dict[str, Json]
+    files: dict[str, Seen] = field(default_factory=dict)
+    scratch: Scratch | None = None
+
+
+Steps = Generator[Step, JobResult, Made]
+
+
+def run_steps(unit: Unit) -> Steps:
+    """Give the steps of a unit, each when the one before it is done."""
+    target = find_target(unit.wanted.target)
+    return _module_steps(unit) if target.needs_module else _weights_steps(unit)
+
+
+def _weights_steps(unit: Unit) -> Steps:
+    wanted = unit.wanted
+    scratch = unit.make_scratch()
+    request: dict[str, Json] = {"target": wanted.target, "name": wanted.name, "options": wanted.options}
+    written = yield Step("light", "write_weights", request, (unit.fd, scratch.fd), "writing", writable=(1,))
+    answer = answer_of(written)
+    checked = yield Step("light", "check_weights", request, (unit.fd, scratch.fd), "checking", readable=(1,))
+    compared = read_compared(answer_of(checked), [wanted.name])
+    _refuse_changed(unit)
+    proof: dict[str, Json] = {
+        "weights": compared.numbers,
+        "format": bounded(answer.get("notes")),
+        "sandbox": sandbox_proof(_layers(written)),
+        "seconds": {"export": round(written.seconds, 3), "verify": round(checked.seconds, 3)},
+    }
+    if compared.verdict is Verdict.VERIFIED and wanted.recipe is not None:
+        compared = yield from _output_steps(unit, scratch, compared, proof)
+    return _conclude(unit, scratch, compared, proof)
+
+
+def _output_steps(
+    unit: Unit, scratch: Scratch, weights: Compared, proof: dict[str, Json]
+) -> Generator[Step, JobResult, Compared]:
+    """See what the format does to the outputs of the module; what goes wrong here says nothing against the file."""
+    outputs, recipe = unit.make_scratch(), unit.wanted.recipe
+    assert recipe is not None
+    fds = (unit.fd, scratch.fd, outputs.fd)
+    ran = yield Step(
+        "torch", "run_weights", _module_request(unit), fds, "running", (2,), readable=(1,), readable_paths=recipe.directories
+    )
+    try:
+        answer = answer_of(ran)
+        request = _compare_request(unit, ())
+        judged = yield Step("light", "compare", request, (outputs.fd, outputs.fd, scratch.fd), "comparing", readable=(0, 1, 2))
+        compared = read_compared(answer_of(judged), [])
+        proof |= _module_proof(unit, answer, read_specs(answer.get("specs"))) | _numbers(compared, answer)
+    except (Failed, WorkerError) as error:
+        message = f"the outputs were not compared: {error}"
+        proof["findings"] = [finding_json("outputs-not-compared", escape(message, 1_000))]
+        return weights
+    return compared._replace(files=weights.files)
+
+
+def _module_steps(unit: Unit) -> Steps:
+    wanted, recipe = unit.wanted, unit.wanted.recipe
+    assert recipe is not None, "the caller resolves it"
+    scratch, outputs = unit.make_scratch(), unit.make_scratch()
+    made = yield Step(
+        "torch",
+        "export_module",
+        _module_request(unit),
+        (unit.fd, scratch.fd),
+        "exporting",
+        writable=(1,),
+        readable_paths=recipe.directories,
+    )
+    answer = answer_of(made)
+    _refuse_changed(unit)
+    specs, sizes = read_specs(answer.get("specs")), read_sizes(answer.get("sizes"))
+    request: dict[str, Json] = {
+        "target": wanted.target,
+        "name": wanted.name,
+        "options": wanted.options,
+        "specs": [spec.to_json() for spec in specs],
+        "sizes": dict(sizes),
+    }
+    ran = yield Step("torch", "run_export", request, (scratch.fd, outputs.fd), "running the export", (1,), readable=(0,))
+    run_answer = answer_of(ran)
+    names = _find_files(scratch, wanted.name)
+    compare = _compare_request(unit, names)
+    judged = yield Step("light", "compare", compare, (scratch.fd, outputs.fd, scratch.fd), "comparing", readable=(0, 1, 2))
+    compared = read_compared(answer_of(judged), names)
+    proof = _module_proof(unit, answer, specs) | _numbers(compared, answer)
+    proof |= {
+        "format": bounded(answer.get("notes")),
+        "sandbox": sandbox_proof(_layers(made)),
+        "seconds": {"export": round(made.seconds, 3), "verify": round(ran.seconds + judged.seconds, 3)},
+        "seconds_per_call": {
+            "original": bounded(answer.get("seconds_per_call")),
+            "export": bounded(run_answer.get("seconds_per_call")),
+        },
+        "versions": bounded({**_object(answer.get("versions")), **_object(run_answer.get("versions"))}),
+    }
+    return _conclude(unit, scratch, compared, proof)
+
+
+def layers_json(layers: Sequence[Layer]) -> list[Json]:
+    """Give the layers of a checkpoint as a request holds them: names, types and sizes of the first ones."""
+    return [{"name": layer.name, "type": layer.type, "detail": dict(layer.detail)} for layer in layers[:_MOST_LAYERS]]
+
+
+def _compare_request(unit: Unit, files: Sequence[str]) -> dict[str, Json]:
+    return {"target": unit.wanted.target, "files": list(files)}
+
+
+def _module_request(unit: Unit) -> dict[str, Json]:
+    wanted = unit.wanted
+    assert wanted.recipe is not None
+    return {
+        "target": wanted.target,
+        "name": wanted.name,
+        "options": wanted.options,
+        "recipe": recipe_to_json(wanted.recipe),
+        "layers": layers_json(unit.layers),
+        "hyperparameters": unit.hyperparameters,
+    }
+
+
+def _module_proof(unit: Unit, answer: dict[str, Any], specs: tuple[InputSpec, ...]) -> dict[str, Json]:
+    recipe = unit.wanted.recipe
+    assert recipe is not None
+    return {
+        "recipe": {"origin": recipe.origin, "maker": recipe.maker.value, "callable": recipe.callable, "digest": recipe.digest},
+        "inputs": [spec.to_json() for spec in specs],
+        "inputs_origin": bounded(answer.get("inputs_origin")),
+        "is_deterministic": bounded(answer.get("is_deterministic")),
+        "module": bounded(answer.get("built")),
+    }
+
+
+def _numbers(compared: Compared, answer: dict[str, Any]) -> dict[str, Json]:
+    """Give what the checker measured, each output by the name that it has in the export."""
+    numbers = dict(compared.numbers)
+    measured, names = numbers.get("outputs"), bounded(answer.get("outputs"))
+    if isinstance(measured, dict):
+        shown = [str(name) for name in names] if isinstance(names, list) else []
+        outputs: list[Json] = []
+        for number, value in enumerate(measured.values()):
+            name = shown[number] if number < len(shown) else f"output_{number}"
+            outputs.append({"name": name, **_object(value)})
+        numbers["outputs"] = outputs
+    return numbers
+
+
+def _conclude(unit: Unit, scratch: Scratch, compared: Compared, proof: dict[str, Json]) -> Made:
+    target, size = find_target(unit.wanted.target), sum(seen.size_bytes for seen in compared.files.values())
+    proof["size_ratio"] = round(size / max(1, unit.weights_bytes), 4)
+    reason = compared.reason
+    if compared.verdict is Verdict.FAILED and proof.get("is_deterministic") is False:
+        reason = f"the original gives other outputs for the same input (noise, or dropout in eval mode): {reason}"
+    findings = _list(proof.pop("findings", None)) + _take_notes(proof)
+    if target.deprecated:
+        findings.append(finding_json("target-deprecated", target.deprecated))
+    if findings:
+        proof["findings"] = findings
+    return Made(unit, compared.verdict, reason, proof, compared.files, unit.keep(scratch))
+
+
+def _take_notes(proof: dict[str, Json]) -> list[Json]:
+    """Take the remarks of an exporter, which are texts, out of what it says about the format."""
+    about = proof.get("format")
+    notes = about.pop("findings", None) if isinstance(about, dict) else None
+    return [finding_json("export-note", str(note)) for note in _list(notes)]
+
+
+def answer_of(result: JobResult) -> dict[str, Any]:
+    """Give what a job answered.
+
+    Raises:
+        Failed: it said that it can't be done.
+        WorkerError: it gave no answer.
+    """
+    if result.error is not None:
+        raise result.error if not result.words else _with_words(result.error, result.words)
+    answer: dict[str, Any] = result.answer or {}
+    if answer.keys() == {"unavailable"}:
+        raise Failed(Verdict.UNAVAILABLE, escape(str(answer["unavailable"]), 2_000))
+    return answer
+
+
+def _with_words(error: WorkerError, words: str) -> WorkerError:
+    last = words.strip().splitlines()[-1:] or [""]
+    if not last[0] or isinstance(error, RefusedError):
+        return error
+    why = f"{error.why}; it last printed: {escape(last[0], 200)}" if error.why else f"it last printed: {escape(last[0], 200)}"
+    return WorkerError(error.what, why=why, cure=error.cure)
+
+
+def _layers(result: JobResult) -> Any:
+    if result.layers is None:
+        raise WorkerError("a worker did not say how it is confined")
+    return result.layers
+
+
+def _refuse_changed(unit: Unit) -> None:
+    if Identity.of(os.fstat(unit.fd))[:4] != unit.identity[:4]:
+        why = "the checkpoint was saved again meanwhile"
+        raise StorageError("export a checkpoint", why=why, cure="it is exported again when its name is quiet")
+
+
+def _find_files(scratch: Scratch, name: str) -> list[str]:
+    """Give the files of an export that are there: itself, and what ONNX keeps beside it."""
+    return [name, *(other for other in (f"{name}.data",) if other in os.listdir(scratch.fd))]
+
+
+def _list(value: object) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+#: Says of a step that begins: the unit and the words.
+Told = Callable[[Unit, str], None]
