@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import rows_daemon, rows_file
+from bench import rows_daemon, rows_export, rows_file, rows_modules
 from bench.timing import Row
 
 ROWS: dict[str, Callable[[Path, bool], list[Row]]] = {
@@ -26,6 +26,8 @@ ROWS: dict[str, Callable[[Path, bool], list[Row]]] = {
     "bulk": rows_daemon.measure_bulk_scan,
     "reconcile": rows_daemon.measure_reconcile,
     "latency": rows_daemon.measure_latency,
+    "weights": rows_export.measure_weights,
+    "modules": rows_modules.measure_modules,
     "idle": rows_daemon.measure_idle,
 }
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +76,27 @@ class Library:
         """Load a checkpoint of this root; see `ckptd.load`."""
         record = name if isinstance(name, Record) else self.show(name)
         return load(Path(record.root, record.path), map_location, mmap=mmap)
+
+    def model(self, name: str | Record, build: Callable[..., Any] | None = None) -> Any:
+        """Give the module of a checkpoint, built by its recipe, with the weights and in eval mode.
+
+        This runs the model's code in your own process, outside of any sandbox; it is for people who trust their own code.
+        Trusted directories stay on `sys.path`, since a forward may import more.
+
+        Args:
+            name: what `show` takes.
+            build: a class or function of your own, called with the hyperparameters of the checkpoint that it takes; without
+                it the recipe is looked for as for an export, and only trusted code runs.
+
+        Returns:
+            A `torch.nn.Module` on the CPU.
+
+        Raises:
+            NeedsCodeError: there is no recipe that the settings trust; the message says what to add.
+            FormatError: the module and the checkpoint do not fit; the first differences are named.
+            CkptdError: it can't be read.
+        """
+        return self._app.model(name if isinstance(name, Record) else self.show(name), build)
 
 
 def open_library(root: _Path | None = None, *, config: _Path | None = None) -> Library:

@@ -11,23 +11,32 @@ from pathlib import Path
 from typing import Any
 
 from ckptd.errors import UsageError
+from ckptd.export.runner import Runner, Told
+from ckptd.export.steps import Unit
 from ckptd.index.store import Store
+from ckptd.jobs.asking import Drive, RecipeCheck, build_model, check_recipe, export_one, run_until_idle, suggest_recipe
 from ckptd.jobs.describing import Describing
 from ckptd.jobs.doctoring import Check, check_all
 from ckptd.jobs.engine import Engine
+from ckptd.jobs.exporting import Exporting
 from ckptd.jobs.functions import FunctionShelf
 from ckptd.jobs.ingest import Ingest, NextTry
 from ckptd.jobs.losses import Losses
+from ckptd.jobs.own_exports import OwnExports
+from ckptd.jobs.planning import Planning
 from ckptd.jobs.querying import SidecarView, find_best, find_one, find_records, regenerate_sidecar, view_sidecar
 from ckptd.jobs.reading import Reading
 from ckptd.jobs.recording import Recording
 from ckptd.jobs.reindexing import rebuild_index
+from ckptd.jobs.remembering import Remembering
+from ckptd.jobs.resolving import Resolving
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
 from ckptd.jobs.settling import Settling
 from ckptd.jobs.upkeep import Upkeep
 from ckptd.model import Record
 from ckptd.policy.settle import SettleRules
+from ckptd.proof import Export
 from ckptd.settings import Settings
 from ckptd.storage.journal import Journal
 from ckptd.storage.lock import hold
@@ -79,19 +88,67 @@ def open_engine(
         clocks: Any = {"now": time.monotonic, "wall": time.time}
         recording = Recording(store, journal)
         describing = Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled)
+        own_exports = OwnExports(roots, store)
+        own_exports.load()
+        upkeep = Upkeep(roots, store, recording, describing, own_exports, **clocks)
+        runner = stack.enter_context(closing(Runner(selector, settings.export, time.monotonic)))
+        exporting = _build_exporting(settings, roots, store, recording, own_exports, upkeep, runner)
         ingest = Ingest(
             roots,
             store,
             Settling(roots, rules, time.monotonic),
             reading,
-            Upkeep(roots, store, recording, describing, **clocks),
+            upkeep,
             Losses(roots, store, recording, want_rescan=want_rescan, **clocks),
             recording,
+            own_exports,
             next_try=next_try,
+            recorded=exporting.arrived,
             **clocks,
         )
-        yield Engine(roots, store, journal, ingest, reading, lock, state_dir, started_at)
+        exporting.sweep(started_at)
+        yield Engine(roots, store, journal, ingest, exporting, reading, lock, state_dir, started_at)
         ingest.close()
+
+
+@contextmanager
+def open_exporting(settings: Settings, store: Store, told: Told) -> Iterator[tuple[Exporting, list[WatchedRoot], Drive]]:
+    """Build what exports a checkpoint that the index knows, without the lock: a daemon may run beside it.
+
+    Both write whole rows and whole files, and never one that is not theirs; so the later one of two exports wins, and nothing
+    is lost.
+
+    Yields:
+        The stage, the roots, and a function that runs the loop until nothing is left to do.
+    """
+    wanted, clocks = compile_wanted(settings.suffixes, settings.ignore), {"now": time.monotonic, "wall": time.time}
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        roots = [stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(settings.roots)]
+        recording = Recording(store, Journal(find_state_dir(settings)))
+        describing = Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled)
+        own = OwnExports(roots, store)
+        own.load()
+        upkeep = Upkeep(roots, store, recording, describing, own, **clocks)
+        runner = stack.enter_context(closing(Runner(selector, settings.export, time.monotonic, told)))
+        exporting = _build_exporting(settings, roots, store, recording, own, upkeep, runner)
+        yield exporting, roots, lambda: run_until_idle(exporting, upkeep, selector)
+        recording.flush(time.monotonic())
+
+
+def _build_exporting(
+    settings: Settings,
+    roots: list[WatchedRoot],
+    store: Store,
+    recording: Recording,
+    own: OwnExports,
+    upkeep: Upkeep,
+    runner: Runner,
+) -> Exporting:
+    clocks: Any = {"now": time.monotonic, "wall": time.time}
+    planning = Planning(store, Resolving(store, settings), settings.export, own, wall=time.time)
+    remembering = Remembering(recording, own, now=time.monotonic)
+    return Exporting(roots, store, planning, remembering, own, upkeep, runner, settings.export, **clocks)
 
 
 def find_state_dir(settings: Settings) -> Path:
@@ -170,6 +227,52 @@ class App:
     def regenerate_sidecar(self, name: str) -> SidecarView:
         """Write the sidecar anew; what a person wrote stays."""
         return regenerate_sidecar(self.show(name))
+
+    def export(
+        self,
+        name: str,
+        targets: Sequence[str] | None = None,
+        *,
+        force: bool = False,
+        told: Callable[[str, str], None] = lambda _target, _words: None,
+    ) -> list[Export]:
+        """Export one checkpoint and give what became of each target, in the order asked for.
+
+        Args:
+            name: what `show` takes.
+            targets: names of formats; the settings' when None.
+            force: make them again, though nothing changed.
+            told: told of each step: target and words.
+
+        Raises:
+            UsageError: nothing is called that, it can't be exported, or no target is named anywhere.
+        """
+        record, wanted = self.show(name), tuple(self.settings.export.targets if targets is None else targets)
+
+        def tell(unit: Unit, words: str) -> None:
+            told(unit.wanted.target, words)
+
+        with open_exporting(self.settings, self.store, tell) as (exporting, roots, drive):
+            return export_one(exporting, roots, record, wanted, drive, force=force)
+
+    def exports(self, name: str) -> list[Export]:
+        """Give what is known of the exports of one checkpoint."""
+        record = self.show(name)
+        return self.store.load_exports(record.root, record.path)
+
+    def suggest_recipe(self, name: str) -> str:
+        """Say what is known about a checkpoint's layers, as a recipe to fill in."""
+        return suggest_recipe(self.show(name))
+
+    def check_recipe(self, name: str) -> RecipeCheck:
+        """Build the module of a checkpoint by its recipe and compare the parameters."""
+        record = self.show(name)
+        with selectors.DefaultSelector() as selector:
+            return check_recipe(Resolving(self.store, self.settings), record, self.settings.export, selector)
+
+    def model(self, record: Record, build: Callable[..., Any] | None = None) -> Any:
+        """Build the module of a checkpoint in this process; see `Library.model`."""
+        return build_model(Resolving(self.store, self.settings), record, build)
 
     def doctor(self) -> list[Check]:
         """Look at everything that could be wrong."""

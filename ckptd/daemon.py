@@ -1,6 +1,7 @@
 """The daemon: lock, signals, observers, and one loop that never waits for anything but its next event.
 
     watch (threads) ─► inbox ─► loop: reconcile, ingest.step ─► workers, sidecars, index
+                                      exporting.step ─► confined exporters, files beside the checkpoints
 
 Everything that changes state happens in the loop's thread; observers and the schedule only put mail into the inbox.
 SIGTERM and SIGINT end it at the next safe point.  SIGHUP is ignored: settings are read at the start.
@@ -26,7 +27,7 @@ from ckptd.errors import IndexUnavailableError, RootLostError
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.inbox import Inbox, Mail
 from ckptd.jobs.opening import open_store_lean
-from ckptd.jobs.reconciling import reconcile_root
+from ckptd.jobs.reconciling import BY_THE_CLOCK, reconcile_root
 from ckptd.jobs.rescans import Rescans
 from ckptd.jobs.schedule import start_schedule
 from ckptd.jobs.upkeep import SIDECAR_ENDINGS
@@ -104,6 +105,7 @@ class Daemon:
             schedule.shutdown(wait=False)
             for observer in self._observers:
                 observer.stop()
+        self._engine.exporting.close()
         self._engine.ingest.close()
         _log.info("daemon.stopped", **asdict(self._engine.ingest.counts))
 
@@ -119,6 +121,7 @@ class Daemon:
             try:
                 self._read_mail(mail)
                 self._engine.ingest.step()
+                self._engine.exporting.step(time.monotonic())
             except IndexUnavailableError as error:  # the full picture brings back what was lost here
                 _log.error("index.unavailable", reason=str(error), waiting=self._engine.ingest.waiting)
                 for root in self._engine.roots:
@@ -127,7 +130,14 @@ class Daemon:
     def _find_pause(self) -> float:
         """Say how long nothing is to be done, if nothing happens."""
         due = [
-            at for at in (self._engine.ingest.next_due(), self._rescans.next_due(), self._inbox.next_due()) if at is not None
+            at
+            for at in (
+                self._engine.ingest.next_due(),
+                self._engine.exporting.next_due(),
+                self._rescans.next_due(),
+                self._inbox.next_due(),
+            )
+            if at is not None
         ]
         return max(0.0, min([LONGEST_SLEEP_SECONDS, *(at - time.monotonic() for at in due)]))
 
@@ -146,6 +156,8 @@ class Daemon:
         self._look_after(number)
         if root.incident is None:
             reconcile_root(root, engine.store, engine.ingest, why, started_at=engine.started_at)
+            if why not in BY_THE_CLOCK:
+                engine.exporting.look_for_missing(number)
         self._rescans.finished(number)
 
     def _guard(self) -> None:

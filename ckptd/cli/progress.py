@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal, a plain line now and then otherwise, both on stderr."""
+"""How far long work has come: a bar or a spinner on a terminal, plain lines otherwise, all on stderr."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ckptd.cli.human import is_terminal
+from ckptd.text import escape
 
 #: Between two plain lines; a log of a night should not be all progress.
 _LINE_SECONDS = 5.0
@@ -60,3 +61,38 @@ class Progress:
             self._task = self._bar.add_task(self._title, total=total)
             self._bar.start()
         self._bar.update(self._task, completed=done, total=total)
+
+
+class Steps:
+    """Show the steps of long work while a block lasts; call it with what is worked on and what is being done.
+
+    Args:
+        quiet: True leaves the plain lines away; a spinner on a terminal does not disturb JSON on stdout.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._status: Any = None
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, subject: str, words: str) -> None:
+        """Say what is being done to what."""
+        if is_terminal(sys.stderr):
+            self._spin(f"{escape(subject, 60)}: {escape(words, 60)}")
+        elif not self._quiet:
+            click.echo(f"{escape(subject, 60)}: {escape(words, 60)}", err=True)
+
+    def _spin(self, text: str) -> None:
+        from rich.console import Console  # 90 ms, and only a terminal needs it
+        from rich.text import Text
+
+        if self._status is None:
+            self._status = Console(stderr=True).status("")
+            self._status.start()
+        self._status.update(Text(text))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ckptd.checkpoint.functions import TrainingFunction
 from ckptd.jobs.functions import FunctionShelf
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.metadata.merge import overlay
 from ckptd.metadata.names import persons_name, stem_name
-from ckptd.metadata.sidecar import Action, SidecarResult, ensure, read
+from ckptd.metadata.sidecar import Action, SidecarResult, ensure, read, state_exports
 from ckptd.model import Inspection, Json, Metadata, Source
 from ckptd.storage.beneath import open_parent_beneath
 from ckptd.text import escape
@@ -44,7 +45,9 @@ class Describing:
         self._shelf = shelf
         self.enabled = enabled
 
-    def describe(self, root: WatchedRoot, path: str, inspection: Inspection, *, now: float) -> Described:
+    def describe(
+        self, root: WatchedRoot, path: str, inspection: Inspection, *, now: float, exports: Mapping[str, Any] | None = None
+    ) -> Described:
         """Bring the sidecar of one checkpoint up to date; never raises for a disk, a failure is in the result.
 
         Args:
@@ -52,11 +55,12 @@ class Describing:
             path: relative to the root.
             inspection: what one read of it said, without anything a person wrote.
             now: seconds since the epoch, for `generated_at`.
+            exports: all that is to be said about exports of this content; None leaves what the sidecar says.
         """
         try:
             with _parent(root, path) as (dir_fd, name):
                 inspection = self._link_function(root, path, inspection)
-                result = self._ensure(root, dir_fd, name, inspection, now)
+                result = self._ensure(root, dir_fd, name, inspection, now, exports)
                 person = None if _is_alone(dir_fd, name, inspection, result) else read(dir_fd, name, inspection)
         except OSError:  # the directory went away with the file
             return Described(inspection, SidecarResult(Action.SKIPPED))
@@ -71,14 +75,35 @@ class Describing:
         """Look at training functions anew: a file changed in a directory."""
         self._shelf.forget(directory)
 
-    def _ensure(self, root: WatchedRoot, dir_fd: int, name: str, inspection: Inspection, now: float) -> SidecarResult:
+    def state_exports(
+        self, root: WatchedRoot, path: str, inspection: Inspection, exports: Mapping[str, Any], *, now: float
+    ) -> SidecarResult | None:
+        """Bring the exports that a sidecar names up to date and nothing else; None when the whole has to be written anew."""
+        if not self.enabled:
+            return SidecarResult(Action.SKIPPED)
+        try:
+            with _parent(root, path) as (dir_fd, name):
+                return state_exports(dir_fd, name, inspection, exports, generated_at=now)
+        except OSError:
+            return SidecarResult(Action.SKIPPED)
+
+    def _ensure(
+        self,
+        root: WatchedRoot,
+        dir_fd: int,
+        name: str,
+        inspection: Inspection,
+        now: float,
+        exports: Mapping[str, Any] | None,
+    ) -> SidecarResult:
         if not self.enabled:
             return SidecarResult(Action.SKIPPED)
         try:
             like = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         except FileNotFoundError:
             return SidecarResult(Action.SKIPPED)
-        return ensure(dir_fd, name, inspection, generated_at=now, siblings=_Siblings(root, dir_fd), like=like)
+        siblings = Siblings(root, dir_fd)
+        return ensure(dir_fd, name, inspection, generated_at=now, siblings=siblings, like=like, exports=exports)
 
     def _link_function(self, root: WatchedRoot, path: str, inspection: Inspection) -> Inspection:
         directory = path.rpartition("/")[0]
@@ -98,7 +123,7 @@ def _with_function(metadata: Metadata, path: Path, function: TrainingFunction) -
     return replace(metadata, other=other, hyperparameters=hyperparameters, sources=sources)
 
 
-class _Siblings:
+class Siblings:
     """The checkpoints of a directory as a container, asked name by name: there may be a million of them."""
 
     def __init__(self, root: WatchedRoot, dir_fd: int) -> None:

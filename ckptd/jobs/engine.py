@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptd.index.store import Store
+from ckptd.jobs.exporting import Exporting
 from ckptd.jobs.ingest import Ingest
 from ckptd.jobs.reading import Reading
 from ckptd.jobs.roots import WatchedRoot
@@ -25,6 +26,7 @@ class Engine:
     store: Store
     journal: Journal
     ingest: Ingest
+    exporting: Exporting
     reading: Reading
     lock: Lock
     state_dir: Path

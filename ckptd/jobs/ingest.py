@@ -16,9 +16,11 @@ from ckptd.errors import WorkerError
 from ckptd.index.batch import Batch
 from ckptd.index.store import Recalled, Store
 from ckptd.jobs.losses import Losses, is_gone
+from ckptd.jobs.own_exports import OwnExports
 from ckptd.jobs.reading import Place, Read, Reading
 from ckptd.jobs.recalling import Recalling
 from ckptd.jobs.recording import Recording
+from ckptd.jobs.remembering import Remembering
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.settling import Arrived, Gone, Settling, Unreadable
 from ckptd.jobs.upkeep import SIDECAR_ENDINGS, Upkeep
@@ -33,6 +35,12 @@ MOST_LOOKS = 64
 
 #: Says when a failed inspection is tried again: failures so far, this one included, and now → time, or None for never.
 NextTry = Callable[[int, float], float | None]
+#: Told where a checkpoint was recorded, and what its inspection concluded.
+Recorded = Callable[[Place, Status], None]
+
+
+def _tell_nobody(_place: Place, _status: Status) -> None:
+    """Let a checkpoint be recorded and nothing more."""
 
 
 @dataclass(slots=True)
@@ -54,9 +62,11 @@ class Ingest:
         roots: by number.
         store: what is known.
         settling, reading, upkeep, losses, recording: the stages.
+        own_exports: what is passed over.
         now: monotonic seconds, for waiting.
         wall: seconds since the epoch, for what is written down.
         next_try: for inspections that failed.
+        recorded: told of each checkpoint that was written down.
     """
 
     def __init__(
@@ -68,14 +78,18 @@ class Ingest:
         upkeep: Upkeep,
         losses: Losses,
         recording: Recording,
+        own_exports: OwnExports,
         *,
         now: Callable[[], float],
         wall: Callable[[], float],
         next_try: NextTry,
+        recorded: Recorded = _tell_nobody,
     ) -> None:
         self.counts = Counts()
         self.losses = losses
         self.upkeep = upkeep
+        self.own_exports = own_exports
+        self.remembering = Remembering(recording, own_exports, now=now)
         self._roots = roots
         self._store = store
         self._settling = settling
@@ -85,6 +99,7 @@ class Ingest:
         self._now = now
         self._wall = wall
         self._next_try = next_try
+        self._recorded = recorded
         self._failures: dict[Place, tuple[Identity, int]] = {}
         self._hinted: set[Place] = set()
 
@@ -96,8 +111,9 @@ class Ingest:
         if root.incident is not None or self.upkeep.is_own(place):
             return
         match observe(root.handle.fd, place[1], root.wanted):
-            case RegularFile():
-                self.expect(place, closed=closed)
+            case RegularFile(identity):
+                if not self.own_exports.is_own(place, identity):
+                    self.expect(place, closed=closed)
             case Directory():
                 self.expect_below(place)
             case Problem() as problem:
@@ -121,6 +137,7 @@ class Ingest:
         number, path = place
         root = self._roots[number]
         found = scan(root.handle.fd, root.wanted, path)
+        self.own_exports.pass_over(number, found.files)
         known = self._store.load_places(root.path, below=path) if found.files else {}
         for name, identity in found.files.items():
             before = known.get(name)
@@ -236,12 +253,17 @@ class Ingest:
             room -= 1
             if not room:
                 break
+        unknown = (file.place for file in arrived if not self.own_exports.is_own(file.place, file.identity))
+        self.own_exports.look_up(unknown)
         known = self._recalling.find_known(arrived)
         for file in arrived:
             self._take_arrived(file, known.get(file.identity, []))
 
     def _take_arrived(self, file: Arrived, candidates: list[Recalled]) -> None:
         place = file.place
+        if self.own_exports.is_own(place, file.identity):  # it was waited for before it was known as ours
+            os.close(file.fd)
+            return
         known = self._recalling.choose(file, candidates)
         if known is not None:
             os.close(file.fd)
@@ -265,6 +287,10 @@ class Ingest:
             self._fail(read.place, read.identity, read.error)
             return
         self.counts.read += 1
+        if self._is_own_content(read.place, read.inspection.sha256):
+            root, digest = self._roots[read.place[0]], read.inspection.sha256 or ""
+            self.remembering.output(root, read.place[1], digest, read.identity, now=self._wall())
+            return
         self._record(read.place, read.identity, replace(read.inspection, path=read.place[1]), recalled=False)
 
     def _is_stale(self, read: Read, *, hinted: bool) -> bool:
@@ -278,6 +304,13 @@ class Ingest:
                 return hinted and identity != read.identity
             case _:
                 return True
+
+    def _is_own_content(self, place: Place, sha256: str | None) -> bool:
+        """Say whether a newcomer is an export of ours that was copied, moved or restored; what was indexed stays indexed."""
+        if not self.own_exports.is_content(sha256):
+            return False
+        known = self._store.find_place(self._roots[place[0]].path, place[1])
+        return known is None or known.is_missing
 
     # — inspect → sidecar → index —
 
@@ -303,6 +336,7 @@ class Ingest:
             self._recording.remember({"event": "moved", "root": root.path, "path": place[1], "source": source, "at": wall})
         self._write(lambda batch: batch.record_ready(root.path, place[1], identity, final, now=wall))
         self._recording.remember({"event": "seen", "root": root.path, "path": place[1], "sha256": final.sha256, "at": wall})
+        self._recording.then(lambda: self._recorded(place, final.status))
         if source is not None:
             self._recording.tell("info", "checkpoint.moved", **values, source=source)
         elif recalled:

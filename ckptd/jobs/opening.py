@@ -16,7 +16,7 @@ def open_store_lean(path: Path) -> Store:
     Raises:
         CkptdError: as `Store.open`.
     """
-    if not path.exists():
+    if not Store.is_newest(path):
         _wait(_fork_opening(path))
     return Store.open(path)  # what went wrong in the child goes wrong here, and is told
 

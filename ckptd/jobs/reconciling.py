@@ -67,6 +67,7 @@ def reconcile_root(
     start = time.perf_counter()
     with _without_collections():
         found = scan(root.handle.fd, root.wanted)
+        ingest.own_exports.pass_over(root.number, found.files)
         odd = {problem.path: problem for problem in found.problems if problem.identity is not None}
         seen = (
             found.files | {path: problem.identity for path, problem in odd.items() if problem.identity} if odd else found.files

@@ -42,6 +42,7 @@ class Recording:
         self._writes: list[Write] = []
         self._lines: list[dict[str, Any]] = []
         self._events: list[tuple[str, str, dict[str, Any]]] = []
+        self._calls: list[Callable[[], None]] = []
         self._since: float | None = None
         self._retry_at: float | None = None
 
@@ -66,6 +67,10 @@ class Recording:
     def tell(self, level: str, event: str, **values: Any) -> None:
         """Log an event once the transaction is committed."""
         self._events.append((level, event, values))
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Call something once the transaction is committed, so that what it asks the index about is there."""
+        self._calls.append(call)
 
     def next_due(self) -> float | None:
         """Say when a flush is due."""
@@ -110,3 +115,6 @@ class Recording:
         log = _log.bind() if events else None  # once: each call of the lazy logger binds anew
         for level, event, values in events:
             getattr(log, level)(event, **values)
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ckptd.errors import WorkerError
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
+from ckptd.model import Identity, RawIdentity
+from ckptd.proof import Export, Recipe
+from ckptd.wire_exports import export_from_json, raw_identity, recipe_from_json
+from ckptd.wire_values import read_digest, read_identity
 
 #: Opens the stages on an index file of the given name.
 OpenEngine = Callable[[selectors.BaseSelector, str], AbstractContextManager[Engine]]
@@ -31,7 +36,7 @@ def rebuild_index(open_engine: OpenEngine, state_dir: Path, name: str, progress:
     _remove(state_dir, fresh)
     with selectors.DefaultSelector() as selector, open_engine(selector, fresh) as engine:
         engine.store.import_first_seen(find_first_seen(engine.journal.replay()))
-        _record_outputs(engine)
+        _remember_outputs(engine)
         summary = scan_roots(engine, selector, (), progress)
         engine.store.finish()
         engine.store.close()
@@ -56,20 +61,83 @@ def find_first_seen(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str],
     return first
 
 
-def find_outputs(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, float]]:
-    """Take out of the journal what we wrote ourselves: (root, path) → (digest, when), the last word for each."""
-    outputs: dict[tuple[str, str], tuple[str, float]] = {}
+class Output(NamedTuple):
+    """A file that we wrote, as the journal has it."""
+
+    sha256: str
+    at: float
+    what: str = "sidecar"
+    identity: RawIdentity | None = None
+
+
+def find_outputs(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Output]:
+    """Take out of the journal what we wrote ourselves: (root, path) → what it was, the last word for each."""
+    outputs: dict[tuple[str, str], Output] = {}
     for line in lines:
         match line:
             case {"event": "output", "root": str(root), "path": str(path), "sha256": str(digest), "at": float(at) | int(at)}:
-                outputs[root, path] = digest, at
+                what = "export" if line.get("what") == "export" else "sidecar"
+                outputs[root, path] = Output(digest, at, what, _read_identity(line.get("identity")))
     return outputs
 
 
-def _record_outputs(engine: Engine) -> None:
+def find_exports(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], tuple[Export, float]]:
+    """Take out of the journal what became of each export: (root, path, target) → (export, when), the last word for each.
+
+    A checkpoint that was renamed has none until they are made again under its new name.
+    """
+    exports: dict[tuple[str, str], dict[str, tuple[Export, float]]] = {}
+    for line in lines:
+        match line:
+            case {"event": "export", "root": str(root), "path": str(path), "target": str(target), "at": float(at) | int(at)}:
+                known = exports.setdefault((root, path), {})
+                export = _read_export(line.get("export"))
+                if export is not None and export.target == target:
+                    known[target] = export, at
+                elif line.get("export") is None:
+                    known.pop(target, None)
+            case {"event": "moved", "root": str(root), "source": str(source)}:
+                exports.pop((root, source), None)
+    return {(*place, target): found for place, known in exports.items() for target, found in known.items()}
+
+
+def find_recipes(lines: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Recipe, str | None, float]]:
+    """Take out of the journal the recipes that fit: group → (recipe, digest of what it was learnt on, when), the last word."""
+    recipes: dict[str, tuple[Recipe, str | None, float]] = {}
+    for line in lines:
+        match line:
+            case {"event": "recipe", "group": str(group), "at": float(at) | int(at)}:
+                with suppress(WorkerError):
+                    recipes[group] = recipe_from_json(line.get("recipe")), read_digest(line.get("sha256"), "sha256"), at
+    return recipes
+
+
+def _read_export(value: object) -> Export | None:
+    try:
+        return export_from_json(value)
+    except WorkerError:
+        return None
+
+
+def _read_identity(value: object) -> RawIdentity | None:
+    if not isinstance(value, list) or len(value) != len(Identity._fields):
+        return None
+    try:
+        return raw_identity(read_identity(dict(zip(Identity._fields, value, strict=True))))
+    except WorkerError:
+        return None
+
+
+def _remember_outputs(engine: Engine) -> None:
+    """Write what the journal knows of our own files, exports and recipes into the new index."""
     with engine.store.batch() as batch:
-        for (root, path), (digest, at) in find_outputs(engine.journal.replay()).items():
-            batch.record_output(root, path, digest, "sidecar", now=at)
+        for (root, path), output in find_outputs(engine.journal.replay()).items():
+            batch.record_output(root, path, output.sha256, output.what, now=output.at, identity=output.identity)
+        for (root, path, _), (export, at) in find_exports(engine.journal.replay()).items():
+            batch.record_export(root, path, export, now=at)
+        for group, (recipe, sha256, at) in find_recipes(engine.journal.replay()).items():
+            batch.record_recipe(group, recipe, sha256=sha256, now=at)
+    engine.ingest.own_exports.load()
 
 
 def _remove(state_dir: Path, name: str) -> None:

@@ -7,8 +7,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ckptd.errors import IndexUnavailableError
 from ckptd.index.store import Store
 from ckptd.jobs.describing import Describing
+from ckptd.jobs.own_exports import OwnExports
 from ckptd.jobs.reading import Place
 from ckptd.jobs.recording import Recording
 from ckptd.jobs.roots import WatchedRoot
@@ -56,6 +58,7 @@ class Upkeep:
         store: what is known.
         recording: where outputs and changed values are written down.
         describing: writes and reads sidecars.
+        own_exports: knows what is to be said about exports.
         now: monotonic seconds.
         wall: seconds since the epoch.
     """
@@ -66,6 +69,7 @@ class Upkeep:
         store: Store,
         recording: Recording,
         describing: Describing,
+        own_exports: OwnExports,
         *,
         now: Callable[[], float],
         wall: Callable[[], float],
@@ -74,6 +78,7 @@ class Upkeep:
         self._store = store
         self._recording = recording
         self._describing = describing
+        self._own_exports = own_exports
         self._now = now
         self._wall = wall
         self._due: dict[Place, _Due] = {}
@@ -87,9 +92,32 @@ class Upkeep:
 
     def describe(self, place: Place, inspection: Inspection) -> Inspection:
         """Bring the sidecar of a checkpoint up to date and give the inspection with what people say in it."""
-        described = self._describing.describe(self._roots[place[0]], place[1], inspection, now=self._wall())
+        try:
+            exports = self._own_exports.find_stated(place, inspection.sha256)
+        except IndexUnavailableError:
+            exports = None
+        described = self._describing.describe(self._roots[place[0]], place[1], inspection, now=self._wall(), exports=exports)
         self._note(place, described.sidecar)
         return described.inspection
+
+    def state_exports(self, place: Place) -> None:
+        """Bring the exports that the sidecar of a known checkpoint names up to date with the index.
+
+        Where there is no sidecar that speaks of what lies there, it is written with the next description.
+
+        Raises:
+            IndexUnavailableError: it can't be read just now.
+        """
+        root = self._roots[place[0]]
+        record = self._store.find_record(root.path, place[1])
+        if record is None or record.inspection is None or not self._own_exports.has_exports(place):
+            return
+        exports = self._own_exports.find_stated(place, record.sha256) or {}
+        result = self._describing.state_exports(root, place[1], record.inspection, exports, now=self._wall())
+        if result is None or result.action in (Action.KEPT, Action.FAILED):  # somebody is saving it, or the disk said no
+            self.expect(place, delay=QUIET_SECONDS)
+        if result is not None and result.action is not Action.FAILED:
+            self._note(place, result, is_done=result.action is not Action.KEPT)
 
     def is_own(self, place: Place) -> bool:
         """Say whether a sidecar lies there just as it was written here: what happened to it was our own doing."""
@@ -165,12 +193,12 @@ class Upkeep:
             identity: Identity = record.identity
             self._recording.write(lambda batch: batch.record_ready(root.path, place[1], identity, after, now=wall), self._now())
 
-    def _note(self, place: Place, result: SidecarResult) -> None:
+    def _note(self, place: Place, result: SidecarResult, *, is_done: bool = True) -> None:
         directory = place[0], place[1].rpartition("/")[0]
         if result.action is Action.FAILED:
             due = self._due.get(place)
             self._put_off(place, 0 if due is None else due.failures)
-        else:
+        elif is_done:
             self._due.pop(place, None)
         if result.sha256 is not None and result.name is not None:
             self._remember_output(place, f"{directory[1]}/{result.name}".lstrip("/"), result.sha256, result.identity)

@@ -53,6 +53,12 @@ AROUND = {
     "watch-failed": ("warning", "The kernel does not watch this root; it is polled."),
     "watch-polling": ("info", "Other hosts write here unseen by the kernel, so the place is polled."),
     "record-damaged": ("error", "What the index knew of a file cannot be read back; the status is `failed`."),
+    "export-note": ("info", "In the proof of an export: what its exporter has to say, such as which of two exporters served."),
+    "outputs-not-compared": (
+        "info",
+        "In the proof of a weights export: a recipe is there, and the module could not be run with it.",
+    ),
+    "target-deprecated": ("info", "In the proof of an export: the format is on its way out upstream."),
     "sidecar-busy": ("info", "Somebody is saving the metadata file just now."),
 }
 

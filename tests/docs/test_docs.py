@@ -27,7 +27,7 @@ SOURCES = sorted((PROJECT / "ckptd").rglob("*.py"))
 
 #: Words of the source that have the form of a finding's code and are none.
 NOT_FINDINGS = {"utf-8", "latin-1"}
-EVENT = re.compile(r"(daemon|checkpoint|sidecar|scan|root|watch|worker|inspection|index|library)\.[a-z_]+")
+EVENT = re.compile(r"(daemon|checkpoint|sidecar|export|scan|root|watch|worker|inspection|index|library)\.[a-z_]+")
 
 
 def page(name):
@@ -81,6 +81,8 @@ def test_commands_in_the_readme_exist():
         r"(?:\.venv/bin/)?ckptd [a-z-][^\n`]*", "\n".join(re.findall(r"```(?:bash|text)\n(.*?)```", README, re.DOTALL))
     ):
         words = re.sub(r'"[^"]*"', "X", re.split(r"  +|#", line)[0]).split()[1:]
+        if words[0] == "--config":
+            del words[:2]
         verb = words[0]
         assert verb in known, line
         options = {spelling for parameter in known[verb].params for spelling in parameter.opts}
@@ -114,19 +116,21 @@ def test_the_index_of_docs_has_every_page():
 
 
 def test_the_settings_in_the_readme_are_valid(tmp_path):
-    """The TOML block is a settings file."""
-    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    tomllib.loads(block)
-    path = tmp_path / "readme.toml"
-    path.write_text(block)
-    load_settings(path, None, {})
+    """Each TOML block is a settings file; those of the page about recipes too."""
+    blocks = re.findall(r"```toml\n(.*?)```", README + page("recipes.md"), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        tomllib.loads(block)
+        path = tmp_path / "readme.toml"
+        path.write_text(block)
+        load_settings(path, None, {})
 
 
 def test_the_python_in_the_readme_compiles_and_names_what_exists():
     """Its names come from the public API."""
     import ckptd
 
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (block,) = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "import ckptd" in text]
     tree = ast.parse(block)
     used = {
         n.attr
@@ -161,12 +165,16 @@ def test_every_json_key_is_documented():
 
 def test_every_finding_in_the_source_is_documented():
     """Whatever room has it; the engine's come from its table."""
-    rooms = ("checkpoint", "watch", "metadata", "jobs", "sandbox", "storage", "cli", "loading")
+    rooms = ("checkpoint", "watch", "metadata", "jobs", "sandbox", "storage", "cli", "loading", "export")
     known = {*FINDINGS, *AROUND}
     made = set()
     for path in SOURCES:
         if path.relative_to(PROJECT / "ckptd").parts[0] in rooms:
-            made |= set(re.findall(r'(?:Finding|_note|_find|finding|Problem)\([^"()]*"([a-z]+(?:-[a-z]+)*)"', path.read_text()))
+            made |= set(
+                re.findall(
+                    r'(?:Finding|_note|_find|finding|finding_json|Problem)\([^"()]*"([a-z]+(?:-[a-z]+)*)"', path.read_text()
+                )
+            )
     assert made - NOT_FINDINGS <= known
     for code in known:
         assert f"| `{code}` |" in page("findings.md")

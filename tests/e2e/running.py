@@ -45,9 +45,10 @@ def run_ckptd(*args: object, cwd: Path | None = None, env: dict[str, str] | None
 class Daemon:
     """`ckptd run` in a process group of its own, its JSON log in a file."""
 
-    def __init__(self, *roots: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *roots: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
         self.roots = roots
         self.env = env or {}
+        self.cwd = cwd
         self.log = roots[0].parent / f"{roots[0].name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -63,6 +64,7 @@ class Daemon:
                 stderr=log,
                 start_new_session=True,
                 env={**os.environ, "CKPTD_LOG__FORMAT": "json", "CKPTD_LOG__LEVEL": "debug", **self.env},
+                cwd=self.cwd,
             )
         wait_for(lambda: self.process.poll() is not None or self.has("daemon.started", since=before), "the daemon to start")
         assert self.process.poll() is None, self.log.read_text()
@@ -108,7 +110,7 @@ class Daemon:
     def records(self) -> dict[str, dict[str, Any]]:
         """Ask `ckptd ls` what is known: path → record."""
         roots = [part for root in self.roots for part in ("--root", str(root))]
-        return {record["path"]: record for record in ckptd(*roots, "ls", env=self.env)}
+        return {record["path"]: record for record in ckptd(*roots, "ls", env=self.env, cwd=self.cwd)}
 
     def wait_record(self, path: str, **values: Any) -> dict[str, Any]:
         """Wait until `ckptd ls` shows `path` with those values."""
@@ -122,11 +124,11 @@ class Daemon:
 
 
 @contextmanager
-def running(*roots: Path, env: dict[str, str] | None = None) -> Iterator[Daemon]:
+def running(*roots: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Iterator[Daemon]:
     """Run a daemon on `roots` for as long as the block lasts."""
     for root in roots:
         root.mkdir(exist_ok=True)
-    daemon = Daemon(*roots, env=env).start()
+    daemon = Daemon(*roots, env=env, cwd=cwd).start()
     try:
         yield daemon
     finally:

@@ -15,6 +15,7 @@ from ckptd.jobs.describing import Describing
 from ckptd.jobs.functions import FunctionShelf
 from ckptd.jobs.ingest import Ingest
 from ckptd.jobs.losses import Losses
+from ckptd.jobs.own_exports import OwnExports
 from ckptd.jobs.reading import Read
 from ckptd.jobs.reconciling import reconcile_root
 from ckptd.jobs.recording import Recording
@@ -88,27 +89,30 @@ class Reader:
 class Stages:
     """Everything that `open_engine` builds, but for the pool and the clock."""
 
-    def __init__(self, root: Path, state: Path, *, sidecars: bool = True):
+    def __init__(self, root: Path, state: Path, *, sidecars: bool = True, suffixes: tuple[str, ...] = (".pth",)):
         self.path = root
         self.clock = Clock()
         self.reader = Reader()
         self.rescans = []
         self.store = Store.open(state / "index.sqlite")
         self.journal = Journal(state)
-        self.root = WatchedRoot.open(0, root, compile_wanted([".pth"]))
+        self.root = WatchedRoot.open(0, root, compile_wanted(list(suffixes)))
         self.root.learn(*self.store.load_root(self.root.path))
         self.root.look_again()
         roots, clocks = [self.root], {"now": self.clock, "wall": time.time}
         self.recording = Recording(self.store, self.journal)
         self.describing = Describing(FunctionShelf([], self.clock), enabled=sidecars)
+        self.own_exports = OwnExports(roots, self.store)
+        self.own_exports.load()
         self.ingest = Ingest(
             roots,
             self.store,
             Settling(roots, SettleRules(), self.clock),
             self.reader,
-            Upkeep(roots, self.store, self.recording, self.describing, **clocks),
+            Upkeep(roots, self.store, self.recording, self.describing, self.own_exports, **clocks),
             Losses(roots, self.store, self.recording, want_rescan=lambda *why: self.rescans.append(why), **clocks),
             self.recording,
+            self.own_exports,
             next_try=find_next_try,
             **clocks,
         )

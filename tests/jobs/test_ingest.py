@@ -282,10 +282,10 @@ def test_a_mistake_of_ours_that_one_file_brings_to_light_ends_nothing(models):
     with staged(models) as stages:
         describe = stages.describing.describe
 
-        def stumble(root, path, inspection, *, now):
+        def stumble(root, path, inspection, **options):
             if path == "bad.pth":
                 raise KeyError("a field that nobody thought of")
-            return describe(root, path, inspection, now=now)
+            return describe(root, path, inspection, **options)
 
         stages.describing.describe = stumble
         for name in ("bad.pth", "good.pth"):
@@ -308,7 +308,7 @@ def test_a_file_that_can_never_be_recorded_is_given_up(models):
     """Four tries, as for any failure; then the next start or a change of the file."""
     with staged(models) as stages:
 
-        def stumble(root, path, inspection, *, now):
+        def stumble(root, path, inspection, **options):
             raise KeyError(path)
 
         stages.describing.describe = stumble

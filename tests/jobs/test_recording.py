@@ -118,3 +118,20 @@ def test_the_journal_comes_first_and_is_not_written_twice(parts):
     assert (journal.calls, store.calls) == (2, 2)
     assert [line["path"] for line in journal.inner.replay()] == ["a"]
     assert paths(store) == {"a"}
+
+
+def test_what_comes_after_a_commit_finds_what_was_committed(tmp_path):
+    """A call is made when the rows are there, not before, and waits with them while the index can't be written."""
+    place = tmp_path / "state"
+    place.mkdir()
+    store = Store.open(place / "index.sqlite")
+    recording = Recording(store, Journal(place))
+    seen = []
+    recording.write(lambda batch: batch.save_root("/r", "id"), now=0.0)
+    recording.then(lambda: seen.append(store.load_root("/r")[0]))
+    assert seen == []
+    recording.flush(0.0)
+    assert seen == ["id"]
+    recording.flush(1.0)
+    assert seen == ["id"]
+    store.close()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
 from ckptd.jobs.describing import Described
 from ckptd.metadata.sidecar import Action, SidecarResult
 from ckptd.model import Finding, Severity
+from ckptd.proof import Verdict
 from tests.jobs.stages import names, staged
 from tests.jobs.test_ingest import save
+from tests.jobs.test_own_exports import place_export
 
 
 @pytest.fixture
@@ -82,12 +85,12 @@ class Refusing:
         self.refuses = True
         self.asked = []
 
-    def describe(self, root, path, inspection, *, now):
+    def describe(self, root, path, inspection, *, now, exports=None):
         self.asked.append(path)
         if self.refuses:
             finding = Finding("sidecar-not-written", Severity.WARNING, "no space left on device")
             return Described(inspection, SidecarResult(Action.FAILED, findings=(finding,)))
-        return self.inner.describe(root, path, inspection, now=now)
+        return self.inner.describe(root, path, inspection, now=now, exports=exports)
 
 
 def test_a_refused_sidecar_is_tried_three_times_more_and_at_each_reconcile(models):
@@ -156,3 +159,97 @@ def test_without_sidecars_none_is_written_or_missed(models):
         stages.settle(1.0)
         assert stages.record("net_acc81.pth").inspection.metadata.metrics == {"accuracy": 0.5}
         assert names(stages.log, "sidecar.written") == []
+
+
+def exports_of(place, sidecar="a_metadata.json"):
+    return json.loads((place / sidecar).read_text())["ckptd"]["exports"]
+
+
+def test_exports_are_stated_and_a_person_s_edits_stay(models):
+    """Nothing is read for it, not even where a person's values are in the record."""
+    with staged(models) as stages:
+        index(stages, "a.pth")
+        document = json.loads((models / "a_metadata.json").read_text())
+        (models / "a_metadata.json").write_text(json.dumps(document | {"architecture": "mine", "notes": "mine"}))
+        stages.hint("a_metadata.json")
+        stages.settle(1.0)
+        assert stages.record("a.pth").inspection.metadata.architecture == "mine"
+        read = len(stages.reader.read)
+        export = place_export(stages, file="a.onnx")
+        stages.ingest.upkeep.state_exports((0, "a.pth"))
+        stages.settle(1.0)
+        stated = exports_of(models)
+        assert (list(stated), stated["torchscript"]["sha256"]) == (["torchscript"], export.sha256)
+        document = json.loads((models / "a_metadata.json").read_text())
+        assert (document["architecture"], document["notes"]) == ("mine", "mine")
+        assert len(stages.reader.read) == read
+        stages.hint("a_metadata.json")
+        stages.settle(1.0)
+        assert exports_of(models) == stated
+
+
+def test_exports_are_stated_in_a_sidecar_that_is_made_anew(models):
+    """Somebody removed it; what is known of exports is known from the index."""
+    with staged(models) as stages:
+        index(stages, "a.pth")
+        place_export(stages, file="a.onnx")
+        (models / "a_metadata.json").unlink()
+        stages.ingest.upkeep.state_exports((0, "a.pth"))
+        stages.settle(1.0)
+        assert list(exports_of(models)) == ["torchscript"]
+        (models / "a_metadata.json").unlink()
+        stages.reconcile("start")
+        stages.settle(1.0)
+        assert list(exports_of(models)) == ["torchscript"]
+
+
+def test_a_new_content_has_none_until_they_are_made(models):
+    """What was exported of the old weights is no export of these."""
+    with staged(models) as stages:
+        index(stages, "a.pth")
+        place_export(stages, file="a.onnx")
+        stages.ingest.upkeep.state_exports((0, "a.pth"))
+        stages.settle(1.0)
+        assert list(exports_of(models)) == ["torchscript"]
+        save(models / "a.pth", seed=5)
+        stages.hint("a.pth")
+        stages.settle(5.0)
+        assert exports_of(models) == {}
+        stages.ingest.upkeep.state_exports((0, "a.pth"))
+        stages.settle(1.0)
+        assert exports_of(models) == {}
+        place_export(stages, file="a.onnx")
+        stages.ingest.upkeep.state_exports((0, "a.pth"))
+        assert list(exports_of(models)) == ["torchscript"]
+
+
+def test_a_forgotten_export_is_said_no_more(models):
+    """And neither is one that came to nothing."""
+    with staged(models) as stages:
+        index(stages, "a.pth")
+        export = place_export(stages, file="a.onnx")
+        remembering = stages.ingest.remembering
+        for undo in (
+            lambda: remembering.forget(stages.root, "a.pth", "torchscript", now=3.0),
+            lambda: remembering.export(stages.root, "a.pth", replace(export, verdict=Verdict.FAILED), now=4.0),
+        ):
+            remembering.export(stages.root, "a.pth", export, now=2.0)
+            stages.ingest.upkeep.state_exports((0, "a.pth"))
+            assert list(exports_of(models)) == ["torchscript"]
+            undo()
+            stages.ingest.upkeep.state_exports((0, "a.pth"))
+            assert exports_of(models) == {}
+
+
+def test_a_refused_statement_is_tried_again(models):
+    """The disk said no; a moment later the sidecar is described as a whole."""
+    with staged(models) as stages:
+        index(stages, "a.pth")
+        place_export(stages, file="a.onnx")
+        state = stages.describing.state_exports
+        stages.describing.state_exports = lambda *_, **__: SidecarResult(Action.FAILED)
+        stages.ingest.upkeep.state_exports((0, "a.pth"))
+        assert exports_of(models) == {}
+        stages.describing.state_exports = state
+        stages.settle(1.0)
+        assert list(exports_of(models)) == ["torchscript"]

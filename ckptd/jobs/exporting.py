@@ -1,0 +1,332 @@
+"""Exports over time: wanted when a checkpoint arrived and its name is quiet, made by the runner, put in place, written down.
+
+Level, not edge: what is missing follows from the index, so that a kill costs a repetition.  An export is made again only when
+the checkpoint's digest, its recipe or the target's settings changed, or when somebody asks for it by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ckptd.errors import CkptdError, IndexUnavailableError
+from ckptd.export.runner import Runner
+from ckptd.export.steps import Made, Unit, Wanted
+from ckptd.index.store import Store
+from ckptd.jobs.own_exports import OwnExports
+from ckptd.jobs.planning import Planning, learn_recipe, weights_bytes
+from ckptd.jobs.reading import OPEN_FLAGS, Place
+from ckptd.jobs.remembering import Remembering
+from ckptd.jobs.roots import WatchedRoot
+from ckptd.jobs.upkeep import Upkeep
+from ckptd.model import Identity, PlaceState, Record, Status
+from ckptd.proof import Export, Verdict
+from ckptd.settings.exporting import ExportSettings
+from ckptd.storage.beneath import open_beneath, open_parent_beneath
+from ckptd.storage.placing import place_file
+from ckptd.storage.scratch import sweep_scratch
+from ckptd.text import escape
+from ckptd.watch.guard import STATE_NAME
+from ckptd.wire_exports import raw_identity
+
+_log = structlog.get_logger()
+
+#: Checkpoints whose exports are planned in one step, so that files are read and signals seen in between.
+MOST_AT_ONCE = 8
+#: Units that may wait in the runner; each holds a descriptor.
+MOST_WAITING = 64
+#: Outcomes that are kept for who asks; a daemon has nobody who does.
+MOST_OUTCOMES = 1_000
+#: What a failed export is called, so that nobody takes it for a good one.
+FAILED_ENDING = ".failed"
+
+_EXPORTED = frozenset((Status.OK, Status.NEEDS_CODE))
+_EVENTS = {
+    Verdict.VERIFIED: "export.verified",
+    Verdict.UNAVAILABLE: "export.unavailable",
+    Verdict.FAILED: "export.failed",
+    Verdict.ERROR: "export.ended",
+}
+_LEVELS = {Verdict.VERIFIED: "info", Verdict.UNAVAILABLE: "info", Verdict.FAILED: "warning", Verdict.ERROR: "warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be made of one checkpoint.
+
+    Attributes:
+        targets: their names.
+        force: make them again, though nothing changed.
+        by_person: somebody waits for it: what was removed is made again, and the log says nothing.
+    """
+
+    targets: tuple[str, ...]
+    force: bool = False
+    by_person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A unit's checkpoint, as it was when the unit was planned."""
+
+    place: Place
+    record: Record
+    asked: Asked
+
+
+class Exporting:
+    """Export what arrives and what is asked for.
+
+    Threading: belongs to the loop.
+
+    Attributes:
+        outcomes: of the last exports, whatever became of them, oldest first.
+
+    Args:
+        roots: by number.
+        store: what is known.
+        planning: decides what is to be made.
+        remembering: writes down what was made.
+        own: knows the files that are ours.
+        upkeep: brings the sidecar up to date.
+        runner: makes it.
+        settings: of exports.
+        now: monotonic seconds.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[WatchedRoot],
+        store: Store,
+        planning: Planning,
+        remembering: Remembering,
+        own: OwnExports,
+        upkeep: Upkeep,
+        runner: Runner,
+        settings: ExportSettings,
+        *,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.outcomes: deque[Export] = deque(maxlen=MOST_OUTCOMES)
+        self._roots = roots
+        self._store = store
+        self._planning = planning
+        self._remembering = remembering
+        self._own = own
+        self._upkeep = upkeep
+        self._runner = runner
+        self._settings = settings
+        self._now = now
+        self._wall = wall
+        self._due: dict[Place, tuple[float, Asked]] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Say whether nothing waits and nothing runs."""
+        return not self._due and not len(self._runner)
+
+    @property
+    def waiting(self) -> int:
+        """Count what waits and what runs."""
+        return len(self._due) + len(self._runner)
+
+    def arrived(self, place: Place, status: Status) -> None:
+        """Note that a checkpoint was recorded: its exports are made when its name has been quiet for a while."""
+        if self._settings.targets and status in _EXPORTED:
+            self._due[place] = (self._now() + self._settings.quiet_seconds, Asked(self._settings.targets))
+
+    def ask(self, place: Place, asked: Asked) -> None:
+        """Export a checkpoint at once."""
+        self._due[place] = (self._now(), asked)
+
+    def hurry(self) -> None:
+        """Wait for no quiet any longer; for a single pass."""
+        now = self._now()
+        self._due = {place: (min(at, now), asked) for place, (at, asked) in self._due.items()}
+
+    def look_for_missing(self, number: int) -> None:
+        """Want what the index says is missing, and what could not be made before: a package or a recipe may be there now."""
+        root = self._roots[number]
+        if not self._settings.targets:
+            return
+        for path in self._store.find_unexported(root.path, self._planning.digests(self._settings.targets)):
+            self._due.setdefault((number, path), (self._now(), Asked(self._settings.targets)))
+
+    def sweep(self, older_than: float) -> None:
+        """Remove scratch directories that a kill left."""
+        for root in self._roots:
+            sweep_scratch(Path(root.path, STATE_NAME), older_than)
+
+    def next_due(self) -> float | None:
+        """Say when `step` has something to do, if nothing happens before."""
+        times = [at for at, _ in self._due.values()] if len(self._runner) < MOST_WAITING else []
+        deadline = self._runner.next_deadline()
+        return min([*times, *([] if deadline is None else [deadline])], default=None)
+
+    def step(self, now: float) -> None:
+        """Do what is due, without waiting for anything."""
+        self._runner.tick(now)
+        while self._runner.results:
+            self._finish(self._runner.results.popleft())
+        if self._due and len(self._runner) < MOST_WAITING:
+            for place in [place for place, (at, _) in self._due.items() if at <= now][:MOST_AT_ONCE]:
+                _, asked = self._due.pop(place)
+                self._begin(place, asked)
+
+    def close(self) -> None:
+        """End what runs; it is made at the next start."""
+        self._runner.close()
+
+    # — plan —
+
+    def _begin(self, place: Place, asked: Asked) -> None:
+        root = self._roots[place[0]]
+        try:
+            record = self._store.find_record(root.path, place[1])
+            if root.incident is not None or record is None or not _is_exportable(record):
+                return
+            planned = self._planning.plan(root, record, asked.targets, force=asked.force, by_person=asked.by_person)
+        except IndexUnavailableError:
+            self._due[place] = (self._now() + 1.0, asked)
+            return
+        for one in planned:
+            if one.refused is not None and one.is_news:
+                self._record(place, record, one.refused, asked)
+            elif one.refused is not None:
+                self.outcomes.append(one.refused)
+            elif one.wanted is not None:
+                self._submit(place, record, one.wanted, asked)
+            elif one.known is not None:
+                self.outcomes.append(one.known)
+
+    def _submit(self, place: Place, record: Record, wanted: Wanted, asked: Asked) -> None:
+        root = self._roots[place[0]]
+        assert record.inspection is not None
+        try:
+            fd = open_beneath(root.handle.fd, place[1], OPEN_FLAGS)
+        except OSError:  # it went away: whoever sees that says so
+            return
+        identity = Identity.of(os.fstat(fd))
+        if identity[:4] != record.identity[:4]:
+            os.close(fd)
+            return
+        self._runner.submit(
+            Unit(
+                _Order(place, record, asked),
+                wanted,
+                fd,
+                identity,
+                Path(root.path, STATE_NAME),
+                weights_bytes(record),
+                record.inspection.layers,
+                dict(record.inspection.metadata.hyperparameters),
+            )
+        )
+
+    # — take —
+
+    def _finish(self, made: Made) -> None:
+        order: _Order = made.unit.order
+        try:
+            if self._is_stale(order):
+                _log.debug("export.overtaken", root=order.record.root, path=order.place[1], target=made.unit.wanted.target)
+                return
+            export = self._export_of(made, order)
+            if made.scratch is not None and made.verdict in (Verdict.VERIFIED, Verdict.FAILED):
+                export = self._place(made, order, export)
+            self._record(order.place, order.record, export, order.asked)
+            learnt = learn_recipe(order.record, export, made.unit.wanted)
+            if learnt is not None:
+                self._remembering.recipe(*learnt, order.record.sha256, now=self._wall())
+        except IndexUnavailableError as error:
+            _log.error("index.unavailable", reason=str(error), waiting=self.waiting)
+            self._due[order.place] = (self._now() + 1.0, Asked((made.unit.wanted.target,)))
+        finally:
+            if made.scratch is not None:
+                made.scratch.close()
+
+    def _is_stale(self, order: _Order) -> bool:
+        """Say whether the name has another content by now; that one is exported in its turn."""
+        record = self._store.find_record(order.record.root, order.place[1])
+        return record is None or record.sha256 != order.record.sha256 or record.state is not PlaceState.READY
+
+    def _export_of(self, made: Made, order: _Order) -> Export:
+        wanted: Wanted = made.unit.wanted
+        return Export(
+            target=wanted.target,
+            verdict=made.verdict,
+            source_sha256=order.record.sha256 or "",
+            settings_digest=wanted.settings_digest,
+            recipe_digest=None if wanted.recipe is None else wanted.recipe.digest,
+            reason=made.reason,
+            at=self._wall(),
+            proof=made.proof,
+        )
+
+    def _place(self, made: Made, order: _Order, export: Export) -> Export:
+        """Put the files of an export in place, further ones first, so that the export itself is whole when it appears."""
+        root = self._roots[order.place[0]]
+        try:
+            dir_fd, checkpoint = open_parent_beneath(root.handle.fd, order.place[1])
+        except OSError as error:
+            return replace(export, verdict=Verdict.ERROR, reason=f"its directory is gone: {os.strerror(error.errno or 0)}")
+        try:
+            like = os.stat(checkpoint, dir_fd=dir_fd, follow_symlinks=False)
+            ending = FAILED_ENDING if made.verdict is Verdict.FAILED else ""
+            for name in reversed(list(made.files)):
+                self._place_one(made, order, dir_fd, name, name + ending, like)
+            first = next(iter(made.files))
+            identity = Identity.of(os.stat(first + ending, dir_fd=dir_fd, follow_symlinks=False))
+        except (CkptdError, OSError) as error:
+            text = str(error) if isinstance(error, CkptdError) else os.strerror(error.errno or 0)
+            verdict = Verdict.ERROR if isinstance(error, OSError) or not error.permanent else Verdict.UNAVAILABLE
+            return replace(export, verdict=verdict, reason=escape(text, 1_000))
+        finally:
+            os.close(dir_fd)
+        seen = made.files[first]
+        if made.verdict is Verdict.FAILED:
+            reason = f"{export.reason} (it lies aside as {first}{ending})"
+            return replace(export, reason=reason, proof={**export.proof, "aside": first + ending})
+        return replace(export, file=first, sha256=seen.sha256, size_bytes=seen.size_bytes, identity=raw_identity(identity))
+
+    def _place_one(self, made: Made, order: _Order, dir_fd: int, source: str, name: str, like: os.stat_result) -> None:
+        root, seen = self._roots[order.place[0]], made.files[source]
+        directory = order.place[1].rpartition("/")[0]
+        path = f"{directory}/{name}" if directory else name
+        ours = self._own.find_own(root, dir_fd, path, name)
+        # Written down first, with the stamp that it will have: a kill between the two leaves a file that is known as ours.
+        self._remembering.output(root, path, seen.sha256, raw_identity(seen.identity), now=self._wall())
+        assert made.scratch is not None
+        place_file(made.scratch.fd, source, seen.identity, dir_fd, name, sha256=seen.sha256, ours=ours, like=like)
+
+    def _record(self, place: Place, record: Record, export: Export, asked: Asked) -> None:
+        self.outcomes.append(export)
+        self._remembering.export(self._roots[place[0]], place[1], export, now=self._wall())
+        if not asked.by_person:  # else whoever waits for it is told
+            _tell(record, export)
+        self._upkeep.state_exports(place)
+
+
+def _tell(record: Record, export: Export) -> None:
+    values: dict[str, Any] = {"root": record.root, "path": record.path, "target": export.target, "file": export.file}
+    if export.reason:
+        values["reason"] = export.reason
+    getattr(_log, _LEVELS[export.verdict])(_EVENTS[export.verdict], **values)
+
+
+def _is_exportable(record: Record) -> bool:
+    inspection = record.inspection
+    return (
+        record.state is PlaceState.READY
+        and inspection is not None
+        and inspection.status in _EXPORTED
+        and record.sha256 is not None
+    )

@@ -1,0 +1,346 @@
+"""Exports over time, over a real directory and a real index; a runner of ours makes them at once, as it is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from pathlib import Path
+
+import pytest
+import torch
+
+from ckptd.export.proofs import Seen
+from ckptd.export.steps import Made
+from ckptd.jobs.asking import export_one
+from ckptd.jobs.exporting import Asked, Exporting
+from ckptd.jobs.planning import Planning
+from ckptd.jobs.remembering import Remembering
+from ckptd.jobs.resolving import Resolving
+from ckptd.model import Identity, Status
+from ckptd.proof import Verdict
+from ckptd.settings import load_settings
+from ckptd.storage.scratch import Scratch
+from tests.jobs.stages import Stages
+
+QUIET = 10.0
+
+
+class Runner:
+    """Makes every export at once, with the verdict that it is told, or later when it is asked to wait."""
+
+    def __init__(self):
+        self.results = deque()
+        self.units = []
+        self.verdict = Verdict.VERIFIED
+        self.reason = ""
+        self.held = None
+
+    def __len__(self):
+        return len(self.results) + len(self.held or ())
+
+    def submit(self, unit):
+        self.units.append(unit)
+        if self.held is not None:
+            self.held.append(unit)
+        else:
+            self.results.append(self.make(unit))
+
+    def release(self):
+        held, self.held = self.held, None
+        self.results.extend(self.make(unit) for unit in held)
+
+    def make(self, unit):
+        content = os.pread(unit.fd, 1 << 20, 0)
+        unit.close()
+        if self.verdict not in (Verdict.VERIFIED, Verdict.FAILED):
+            return Made(unit, self.verdict, self.reason, {})
+        scratch = Scratch.make(unit.state_dir)
+        files = {}
+        for name in [unit.wanted.name, *([f"{unit.wanted.name}.data"] if self.reason == "large" else [])]:
+            path = scratch.path / name
+            path.write_bytes(hashlib.sha256(content).hexdigest().encode() + unit.wanted.target.encode() + name.encode())
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            files[name] = Seen(digest, path.stat().st_size, Identity.of(path.stat()))
+        return Made(unit, self.verdict, self.reason, {"size_ratio": 0.5}, files, scratch)
+
+    def tick(self, now):
+        pass
+
+    def next_deadline(self):
+        return None
+
+    def close(self):
+        pass
+
+
+class Exports(Stages):
+    """The stages, with exports behind them."""
+
+    def __init__(self, root: Path, state: Path, *, targets=("safetensors",), **settings):
+        super().__init__(root, state, suffixes=(".pth", ".pt"))
+        overrides = {"roots": [str(root)], "export": {"targets": list(targets), "min_free_bytes": 0}, **settings}
+        self.settings = load_settings(None, overrides, {})
+        self.runner = Runner()
+        own, upkeep = self.own_exports, self.ingest.upkeep
+        clocks = {"now": self.clock, "wall": lambda: 1e9}
+        planning = Planning(self.store, Resolving(self.store, self.settings), self.settings.export, own, wall=clocks["wall"])
+        self.exporting = Exporting(
+            [self.root],
+            self.store,
+            planning,
+            Remembering(self.recording, own, now=self.clock),
+            own,
+            upkeep,
+            self.runner,
+            self.settings.export,
+            **clocks,
+        )
+        self.ingest._recorded = self.exporting.arrived
+
+    def save(self, name="m.pth", seed=0):
+        """Save a checkpoint and let it be indexed."""
+        torch.manual_seed(seed)
+        torch.save({"weight": torch.randn(4, 3), "bias": torch.randn(4)}, self.path / name)
+        self.settle(name)
+
+    def settle(self, name="m.pth"):
+        self.ingest.hint((0, name), closed=True)
+        for _ in range(4):
+            self.ingest.step()
+            self.recording.flush(self.clock())
+            self.recording.flush_if_due(self.clock(), idle=True)
+
+    def step(self, seconds=0.0):
+        self.clock.now += seconds
+        self.exporting.step(self.clock())
+        self.exporting.step(self.clock())
+
+    def known(self, name="m.pth"):
+        return {export.target: export for export in self.store.load_exports(self.root.path, name)}
+
+    def sidecar(self, name="m"):
+        return json.loads((self.path / f"{name}_metadata.json").read_text())["ckptd"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "state").mkdir(mode=0o700)
+    return tmp_path
+
+
+def build(place, **settings):
+    return Exports(place / "models", place / "state", **settings)
+
+
+def test_a_name_is_exported_when_it_is_quiet(place):
+    """Saved every few seconds it waits; then the last content is exported, once."""
+    exports = build(place)
+    for seed in range(4):
+        exports.save(seed=seed)
+        exports.step(QUIET / 2)
+    assert exports.runner.units == []
+    exports.step(QUIET)
+    assert len(exports.runner.units) == 1
+    assert exports.known()["safetensors"].source_sha256 == hashlib.sha256((place / "models" / "m.pth").read_bytes()).hexdigest()
+    assert (place / "models" / "m.safetensors").exists()
+    assert exports.sidecar()["exports"]["safetensors"]["file"] == "m.safetensors"
+    assert list((place / "models" / ".ckptd" / "scratch").iterdir()) == []
+
+
+def test_nothing_is_made_where_nothing_is_wanted(place):
+    """Without targets a checkpoint is indexed and that is all; so is a damaged one with targets."""
+    quiet = build(place, targets=())
+    quiet.save()
+    quiet.step(QUIET * 2)
+    assert quiet.runner.units == []
+    exports = build(place)
+    exports.exporting.arrived((0, "m.pth"), Status.DAMAGED)
+    exports.step(QUIET * 2)
+    assert exports.runner.units == []
+
+
+def test_an_overtaken_export_is_dropped(place):
+    """Saved again while its export was made: nothing of the old content is put in place."""
+    exports = build(place)
+    exports.save()
+    exports.runner.held = []
+    exports.step(QUIET)
+    exports.save(seed=1)
+    exports.runner.release()
+    exports.step()
+    assert exports.known() == {}
+    assert not (place / "models" / "m.safetensors").exists()
+    exports.step(QUIET)
+    assert exports.known()["safetensors"].verdict is Verdict.VERIFIED
+
+
+def test_what_changed_is_made_again(place):
+    """Content, settings, and nothing else; ours is replaced in its place."""
+    exports = build(place)
+    exports.save()
+    exports.step(QUIET)
+    first = (place / "models" / "m.safetensors").read_bytes()
+    exports.exporting.look_for_missing(0)
+    exports.exporting.arrived((0, "m.pth"), Status.OK)
+    exports.step(QUIET)
+    assert len(exports.runner.units) == 1
+    exports.save(seed=1)
+    exports.step(QUIET)
+    assert len(exports.runner.units) == 2
+    assert (place / "models" / "m.safetensors").read_bytes() != first
+
+
+def test_what_a_person_removed_stays_removed_until_asked_for(place):
+    """It was made once; the daemon does not make it again by itself, `ckptd export` does."""
+    exports = build(place)
+    exports.save()
+    exports.step(QUIET)
+    (place / "models" / "m.safetensors").unlink()
+    exports.exporting.look_for_missing(0)
+    exports.exporting.arrived((0, "m.pth"), Status.OK)
+    exports.step(QUIET)
+    assert len(exports.runner.units) == 1
+    exports.exporting.ask((0, "m.pth"), Asked(("safetensors",), by_person=True))
+    exports.step()
+    assert (place / "models" / "m.safetensors").exists()
+
+
+def test_a_failed_one_lies_aside_and_is_not_listed(place):
+    """Under NAME.failed, with its reason; the sidecar does not name it, and it is not made again."""
+    exports = build(place)
+    exports.runner.verdict, exports.runner.reason = Verdict.FAILED, "output is off by 3"
+    exports.save()
+    exports.step(QUIET)
+    known = exports.known()["safetensors"]
+    assert known.verdict is Verdict.FAILED
+    assert "off by 3" in known.reason
+    assert known.file is None
+    assert (place / "models" / "m.safetensors.failed").exists()
+    assert not (place / "models" / "m.safetensors").exists()
+    assert exports.sidecar()["exports"] == {}
+    exports.exporting.arrived((0, "m.pth"), Status.OK)
+    exports.step(QUIET)
+    assert len(exports.runner.units) == 1
+
+
+@pytest.mark.parametrize("verdict", [Verdict.ERROR, Verdict.UNAVAILABLE])
+def test_what_could_not_be_made_is_tried_at_the_next_look(place, verdict):
+    """Not again and again; but when the whole is looked at."""
+    exports = build(place)
+    exports.runner.verdict, exports.runner.reason = verdict, "it was late"
+    exports.save()
+    exports.step(QUIET)
+    assert exports.known()["safetensors"].reason == "it was late"
+    exports.step(QUIET * 100)
+    assert len(exports.runner.units) == 1
+    exports.runner.verdict = Verdict.VERIFIED
+    exports.exporting.look_for_missing(0)
+    exports.step()
+    assert exports.known()["safetensors"].verdict is Verdict.VERIFIED
+
+
+def test_a_persons_file_is_left_alone(place):
+    """The name is taken: unavailable, with the sentence, and their bytes are as they were."""
+    (place / "models" / "m.safetensors").write_bytes(b"mine")
+    exports = build(place)
+    exports.save()
+    exports.step(QUIET)
+    assert exports.runner.units == []
+    assert "move or rename it" in exports.known()["safetensors"].reason
+    assert (place / "models" / "m.safetensors").read_bytes() == b"mine"
+
+
+def test_a_file_that_appears_while_it_is_made_is_left_alone(place):
+    """Nobody was in the way when it began."""
+    exports = build(place)
+    exports.save()
+    exports.runner.held = []
+    exports.step(QUIET)
+    (place / "models" / "m.safetensors").write_bytes(b"mine")
+    exports.runner.release()
+    exports.step()
+    assert exports.known()["safetensors"].verdict is Verdict.UNAVAILABLE
+    assert (place / "models" / "m.safetensors").read_bytes() == b"mine"
+
+
+def test_checkpoints_that_share_a_stem_get_names_of_their_own(place):
+    """`a.pth` and `a.pt`: the second one's export bears the whole name, and the first one's stays."""
+    exports = build(place)
+    exports.save("a.pth")
+    exports.step(QUIET)
+    (place / "models" / "a.pt").write_bytes(b"somebody's")
+    exports.save("a.pth", seed=1)
+    exports.step(QUIET)
+    assert exports.known("a.pth")["safetensors"].file == "a.safetensors"
+    exports.save("b.pth")
+    (place / "models" / "b.pt").write_bytes(b"somebody's")
+    exports.step(QUIET)
+    assert exports.known("b.pth")["safetensors"].file == "b.pth.safetensors"
+
+
+def test_a_file_beside_an_export_goes_with_it(place):
+    """What ONNX keeps in NAME.onnx.data is put in place first, and is ours."""
+    exports = build(place)
+    exports.runner.reason = "large"
+    exports.save()
+    exports.step(QUIET)
+    assert (place / "models" / "m.safetensors.data").exists()
+    assert set(exports.store.own_outputs(exports.root.path)) >= {"m.safetensors", "m.safetensors.data"}
+
+
+def test_without_a_recipe_the_sentence_says_what_to_add_once(place):
+    """And the row is not written again at each look."""
+    exports = build(place, targets=("onnx",))
+    exports.save()
+    exports.step(QUIET)
+    known = exports.known()["onnx"]
+    assert known.verdict is Verdict.UNAVAILABLE
+    assert "[[recipe]]" in known.reason
+    lines = len(list(exports.journal.replay()))
+    exports.exporting.look_for_missing(0)
+    exports.step()
+    assert len(list(exports.journal.replay())) == lines
+
+
+def test_more_than_fits_is_refused_in_a_sentence(place):
+    """Memory and disk, with the settings that say so."""
+    exports = build(place, targets=("safetensors",), export={"targets": ["safetensors"], "min_free_bytes": 1 << 60})
+    exports.save()
+    exports.step(QUIET)
+    assert "export.min_free_bytes" in exports.known()["safetensors"].reason
+
+
+def test_a_recipe_that_fitted_is_remembered_for_the_group(place):
+    """The next checkpoint of the model needs none of its own, while its callable is trusted."""
+    code = place / "code"
+    code.mkdir()
+    (code / "nets.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(3, 4)\n")
+    exports = build(place, targets=("onnx",), trust={"directories": [str(code)]})
+    exports.save("BiLSTM_ECG_acc80.pth")
+    sidecar = place / "models" / "BiLSTM_ECG_acc80_metadata.json"
+    document = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**document, "recipe": "nets:net"}, indent=2))
+    exports.step(QUIET)
+    assert exports.known("BiLSTM_ECG_acc80.pth")["onnx"].verdict is Verdict.VERIFIED
+    exports.save("BiLSTM_ECG_acc81.pth", seed=1)
+    exports.recording.flush(exports.clock())
+    exports.step(QUIET)
+    assert exports.known("BiLSTM_ECG_acc81.pth")["onnx"].verdict is Verdict.VERIFIED
+    assert exports.runner.units[-1].wanted.recipe.origin == "group"
+
+
+def test_asking_gives_each_target_in_the_order_asked_for(place):
+    """What is there already is told as it is."""
+    exports = build(place)
+    exports.save()
+    exports.step(QUIET)
+    record = exports.store.find_record(exports.root.path, "m.pth")
+    drive = lambda: exports.step()  # noqa: E731
+    found = export_one(exports.exporting, [exports.root], record, ("int8", "safetensors"), drive, force=False)
+    assert [(one.target, one.verdict) for one in found] == [("int8", Verdict.VERIFIED), ("safetensors", Verdict.VERIFIED)]
+    assert len(exports.runner.units) == 2
+    export_one(exports.exporting, [exports.root], record, ("safetensors",), drive, force=True)
+    assert len(exports.runner.units) == 3
