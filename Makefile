@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS := .cache/peers
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# In their own order: reordered by their numbers, the files with few and long tests would come last and alone.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test lint format bench fuzz soak config clean
 

@@ -105,7 +105,7 @@ def understand(
     _add_class(draft, found)
     if found.kind is Kind.MODULE:
         names: list[Json] = [clean(name) for name in named_classes(root)[:MOST_CLASSES]]
-        draft.note("module_classes", names, Source("content", 1.0))
+        draft.note("module_classes", names, Source("content:classes", 1.0))
     shapes = describe(found.named)
     _add_shapes(draft, found, shapes)
     reading = parse_name("/".join(path.rsplit("/", 2)[-2:]))

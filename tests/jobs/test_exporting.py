@@ -338,7 +338,7 @@ def test_asking_gives_each_target_in_the_order_asked_for(place):
     exports.save()
     exports.step(QUIET)
     record = exports.store.find_record(exports.root.path, "m.pth")
-    drive = lambda: exports.step()  # noqa: E731
+    drive = exports.step
     found = export_one(exports.exporting, [exports.root], record, ("int8", "safetensors"), drive, force=False)
     assert [(one.target, one.verdict) for one in found] == [("int8", Verdict.VERIFIED), ("safetensors", Verdict.VERIFIED)]
     assert len(exports.runner.units) == 2
