@@ -15,8 +15,9 @@ from ckptd.export.runner import Runner, Told
 from ckptd.export.steps import Unit
 from ckptd.index.store import Store
 from ckptd.jobs.asking import Drive, RecipeCheck, build_model, check_recipe, export_one, run_until_idle, suggest_recipe
+from ckptd.jobs.checks import Check
 from ckptd.jobs.describing import Describing
-from ckptd.jobs.doctoring import Check, check_all
+from ckptd.jobs.doctoring import check_all
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.exporting import Exporting
 from ckptd.jobs.functions import FunctionShelf

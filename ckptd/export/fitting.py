@@ -69,12 +69,19 @@ def check_fit(
     }
     with Scratch.make(state_dir) as scratch:
         job = Job(1, "check_recipe", request, (fd, scratch.fd), (1,), (), jail, settings.seconds)
-        answer = answer_of(_run(job, selector))
+        answer = answer_of(run_alone(job, heavy_command(()), selector))
     return _read(answer)
 
 
-def _run(job: Job, selector: selectors.BaseSelector) -> JobResult:
-    nursery = Nursery(selector, heavy_command(()))
+def run_alone(job: Job, command: tuple[str, ...], selector: selectors.BaseSelector) -> JobResult:
+    """Run one job in a zygote of its own and wait for it.
+
+    Args:
+        job: its descriptors stay the caller's.
+        command: of the zygote.
+        selector: for the wait.
+    """
+    nursery = Nursery(selector, command)
     try:
         nursery.submit(job)
         while not nursery.results:

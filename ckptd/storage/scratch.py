@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
-import shutil
 import time
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,9 @@ from ckptd.storage.state import SCRATCH, ensure_state_dir
 #: How the directories begin, so that a sweep knows them.
 _PREFIX = "export-"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Directories in a scratch that wait to be looked into, each open; more of them are taken to be endless.
+_MOST_OPEN = 100
 
 
 class Scratch:
@@ -45,7 +48,11 @@ class Scratch:
             parent = os.open(base, _DIRECTORY)
             try:
                 os.mkdir(path.name, 0o700, dir_fd=parent)
-                return cls(path, parent, os.open(path.name, _DIRECTORY, dir_fd=parent))
+                fd = os.open(path.name, _DIRECTORY, dir_fd=parent)
+                with contextlib.suppress(OSError):  # a file system without locks
+                    # A sweep of another process leaves it alone, however long nothing changes in it.
+                    fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return cls(path, parent, fd)
             except OSError:
                 os.close(parent)
                 raise
@@ -84,7 +91,7 @@ def sweep_scratch(state_dir: Path, older_than: float) -> int:
     removed = 0
     try:
         for name in os.listdir(parent):
-            if name.startswith(_PREFIX) and _is_old(name, parent, older_than):
+            if name.startswith(_PREFIX) and _is_old(name, parent, older_than) and not _is_in_use(name, parent):
                 _remove(name, parent)
                 removed += 1
     finally:
@@ -94,6 +101,8 @@ def sweep_scratch(state_dir: Path, older_than: float) -> int:
 
 def used_bytes(fd: int, most: int = 10_000) -> int:
     """Add up the blocks that the files of a flat scratch directory take, directories in it included once.
+
+    A directory that was made without rights is looked into all the same: files in it are as large.
 
     Args:
         fd: of the directory.
@@ -107,12 +116,12 @@ def used_bytes(fd: int, most: int = 10_000) -> int:
                 for entry in entries:
                     left -= 1
                     if left < 0:
-                        total = 1 << 62
                         break
                     with contextlib.suppress(OSError):
                         total += entry.stat(follow_symlinks=False).st_blocks * 512
                         if entry.is_dir(follow_symlinks=False):
-                            stack.append(os.open(entry.name, _DIRECTORY, dir_fd=here))
+                            left = -1 if len(stack) >= _MOST_OPEN else left
+                            stack.append(_open_anyway(entry.name, here))
         except OSError:
             pass
         finally:
@@ -120,7 +129,7 @@ def used_bytes(fd: int, most: int = 10_000) -> int:
         if left < 0:
             for rest in stack:
                 os.close(rest)
-            return total
+            return 1 << 62
     return total
 
 
@@ -131,12 +140,74 @@ def _is_old(name: str, parent: int, older_than: float) -> bool:
         return False
 
 
-def _remove(name: str, parent: int) -> None:
-    # What ran in there may have taken the owner's bits off a directory of its own.
-    def make_writable(_function: object, path: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(path, 0o700, dir_fd=parent)
+def _is_in_use(name: str, parent: int) -> bool:
+    """Say whether the process that made a directory lives; it holds a lock on it."""
+    try:
+        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(fd)
+    return False
 
-    shutil.rmtree(name, ignore_errors=False, onerror=make_writable, dir_fd=parent)
+
+def _remove(name: str, parent: int) -> None:
+    """Remove a directory with all that is in it; what can't be removed stays for the next sweep."""
     with contextlib.suppress(OSError):
-        shutil.rmtree(name, ignore_errors=True, dir_fd=parent)
+        fd = _open_anyway(name, parent)
+        try:
+            _clear(fd)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=parent)
+
+
+def _clear(top: int) -> None:
+    """Empty a directory, however deep what ran in there nested others: each is moved up before it is emptied in its turn.
+
+    So neither the stack nor the descriptors of this process end before the directories do.
+    """
+    waiting = _remove_files(top)
+    while waiting:
+        name = waiting.pop()
+        with contextlib.suppress(OSError):
+            fd = _open_anyway(name, top)
+            try:
+                for inner in _remove_files(fd):
+                    os.close(_open_anyway(inner, fd))  # to move it, one has to be allowed to write in it
+                    moved = secrets.token_hex(8)
+                    os.rename(inner, moved, src_dir_fd=fd, dst_dir_fd=top)
+                    waiting.append(moved)
+            finally:
+                os.close(fd)
+            os.rmdir(name, dir_fd=top)
+
+
+def _remove_files(fd: int) -> list[str]:
+    """Remove what is no directory; give the names of the others."""
+    others: list[str] = []
+    for name in os.listdir(fd):
+        try:
+            os.unlink(name, dir_fd=fd)
+        except (IsADirectoryError, PermissionError):  # which of them, is the file system's choice
+            others.append(name)
+        except OSError:
+            continue
+    return others
+
+
+def _open_anyway(name: str, parent: int) -> int:
+    """Open a directory, with the rights that whoever made it kept back."""
+    path = os.open(name, _PATH, dir_fd=parent)
+    try:
+        with contextlib.suppress(OSError):
+            os.chmod(f"/proc/self/fd/{path}", 0o700)
+        return os.open(".", _DIRECTORY, dir_fd=path)
+    finally:
+        os.close(path)

@@ -43,17 +43,47 @@ def test_a_state_directory_of_somebody_else_is_refused(tmp_path):
 
 
 def test_a_sweep_takes_what_a_kill_left_and_nothing_else(tmp_path):
-    """What is younger may be another process's."""
+    """What is younger may be another process's, and so may what is old and still held by the one who made it."""
     state = tmp_path / ".ckptd"
-    old = Scratch.make(state)
-    (old.path / "half").write_text("x")
-    os.utime(old.path, (1, 1))
-    young = Scratch.make(state)
-    (state / "scratch" / "other").mkdir()
+    used = Scratch.make(state)
+    os.utime(used.path, (1, 1))
+    for name in ("export-old", "export-young", "other"):
+        (state / "scratch" / name).mkdir()
+    (state / "scratch" / "export-old" / "half").write_text("x")
+    os.utime(state / "scratch" / "export-old", (1, 1))
     assert sweep_scratch(state, time.time() - 60) == 1
-    assert sorted(os.listdir(state / "scratch")) == sorted([young.path.name, "other"])
+    assert sorted(os.listdir(state / "scratch")) == sorted([used.path.name, "export-young", "other"])
     assert sweep_scratch(tmp_path / "nothing", time.time()) == 0
-    young.close()
+    used.close()
+    assert not used.path.exists()
+
+
+def test_directories_nested_beyond_any_stack_go_too(tmp_path):
+    """A job that is hostile can nest them deeper than a recursion, and take its rights to each."""
+    before = len(os.listdir("/proc/self/fd"))
+    scratch = Scratch.make(tmp_path / ".ckptd")
+    here = os.dup(scratch.fd)
+    for _ in range(3_000):
+        os.mkdir("d", 0o700, dir_fd=here)
+        os.mkdir("e", 0o300, dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    scratch.close()
+    assert not scratch.path.exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_lies_in_directories_without_rights_is_counted(tmp_path):
+    """A directory that can't be listed hides nothing, and many directories count as endless."""
+    with Scratch.make(tmp_path / ".ckptd") as scratch:
+        (scratch.path / "hidden").mkdir(mode=0o300)
+        (scratch.path / "hidden" / "file").write_bytes(b"x" * 100_000)
+        assert 100_000 <= used_bytes(scratch.fd) < 200_000
+        for number in range(200):
+            (scratch.path / f"d{number}").mkdir()
+        assert used_bytes(scratch.fd) > 1 << 60
 
 
 def test_what_is_written_is_counted_with_directories(tmp_path):
