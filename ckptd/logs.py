@@ -12,7 +12,10 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
+from ckptd.lean import without
+
+with without("rich"):  # structlog would draw tracebacks with it: 4.7 MB that a daemon carries for ever
+    import structlog
 
 from ckptd.text import escape
 

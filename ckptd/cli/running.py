@@ -30,8 +30,9 @@ def run(*, as_json: bool) -> int:
     Each new file is waited for until it is whole, read once by a confined process, indexed, and described in
     NAME_metadata.json beside it. SIGTERM and Ctrl-C end it in good order; what was not finished is done after the next start.
     """
-    from ckptd import daemon
-    from ckptd.logs import configure_logs
+    from ckptd.logs import configure_logs  # first: it imports structlog without what a daemon does not need
+
+    from ckptd import daemon  # isort: skip
 
     overrides = {"log": {"format": "json"}} if as_json else {}
     settings = current_request().load_settings(**overrides)
