@@ -107,6 +107,7 @@ def open_engine(
             recorded=exporting.arrived,
             **clocks,
         )
+        upkeep.described = exporting.arrived
         exporting.sweep(started_at)
         yield Engine(roots, store, journal, ingest, exporting, reading, lock, state_dir, started_at)
         ingest.close()

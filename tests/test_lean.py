@@ -13,7 +13,7 @@ def test_a_package_is_hidden_for_a_block_and_no_longer():
     sys.modules.pop("wave", None)
     with without("wave"), pytest.raises(ImportError):
         import wave
-    import wave  # noqa: F811
+    import wave
 
     assert wave.__name__ == "wave"
 

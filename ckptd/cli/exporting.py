@@ -154,7 +154,7 @@ def _show(found: Sequence[Export], *, as_json: bool) -> None:
     for one in found:
         if one.reason:
             colour = "red" if one.verdict in (Verdict.FAILED, Verdict.ERROR) else "yellow"
-            mark = click.style(f"{one.target}:", fg=colour if is_terminal() else None)
+            mark = click.style(f"{escape(one.target, 80)}:", fg=colour if is_terminal() else None)
             click.echo(f"{mark} {escape(one.reason, 2_000)}")
 
 

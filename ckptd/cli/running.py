@@ -88,7 +88,7 @@ def _report(summary: ScanSummary, *, as_json: bool) -> int:
 def _describe(summary: ScanSummary) -> str:
     """Say what was done; what usually does not happen is only named when it did."""
     counts = [f"{getattr(summary, key):,} {key}" for key in ("new", "changed", "unchanged", "rejected", "missing")]
-    counts += [f"{getattr(summary, key):,} {key}" for key in ("moved", "unfinished") if getattr(summary, key)]
+    counts += [f"{getattr(summary, key):,} {key}" for key in ("moved", "unfinished", "exported") if getattr(summary, key)]
     text = f"{plural(summary.seen, 'file')} seen in {format_duration(summary.seconds)}: {', '.join(counts)}"
     if summary.frozen:
         text += f"\n{plural(summary.frozen, 'file')} gone, which is not believed; ckptd scan --believe-losses does"

@@ -87,6 +87,7 @@ class Exporting:
 
     Attributes:
         outcomes: of the last exports, whatever became of them, oldest first.
+        verified: how many were made and verified since the start.
 
     Args:
         roots: by number.
@@ -116,6 +117,7 @@ class Exporting:
         wall: Callable[[], float],
     ) -> None:
         self.outcomes: deque[Export] = deque(maxlen=MOST_OUTCOMES)
+        self.verified = 0
         self._roots = roots
         self._store = store
         self._planning = planning
@@ -248,10 +250,15 @@ class Exporting:
                 self._remembering.recipe(*learnt, order.record.sha256, now=self._wall())
         except IndexUnavailableError as error:
             _log.error("index.unavailable", reason=str(error), waiting=self.waiting)
-            self._due[order.place] = (self._now() + 1.0, Asked((made.unit.wanted.target,)))
+            self._try_again(order, made.unit.wanted.target)
         finally:
             if made.scratch is not None:
                 made.scratch.close()
+
+    def _try_again(self, order: _Order, target: str) -> None:
+        """Make one target again in a moment, beside whatever else is due there."""
+        at, asked = self._due.get(order.place, (self._now() + 1.0, replace(order.asked, targets=())))
+        self._due[order.place] = (at, replace(asked, targets=tuple(dict.fromkeys((*asked.targets, target)))))
 
     def _is_stale(self, order: _Order) -> bool:
         """Say whether the name has another content by now; that one is exported in its turn."""
@@ -287,6 +294,8 @@ class Exporting:
             identity = Identity.of(os.stat(first + ending, dir_fd=dir_fd, follow_symlinks=False))
         except (CkptdError, OSError) as error:
             text = str(error) if isinstance(error, CkptdError) else os.strerror(error.errno or 0)
+            if made.verdict is Verdict.FAILED:  # that it differs stays true
+                return replace(export, reason=escape(f"{export.reason} (it could not be put aside: {text})", 2_000))
             verdict = Verdict.ERROR if isinstance(error, OSError) or not error.permanent else Verdict.UNAVAILABLE
             return replace(export, verdict=verdict, reason=escape(text, 1_000))
         finally:
@@ -309,6 +318,7 @@ class Exporting:
 
     def _record(self, place: Place, record: Record, export: Export, asked: Asked) -> None:
         self.outcomes.append(export)
+        self.verified += export.verdict is Verdict.VERIFIED
         self._remembering.export(self._roots[place[0]], place[1], export, now=self._wall())
         if not asked.by_person:  # else whoever waits for it is told
             _tell(record, export)

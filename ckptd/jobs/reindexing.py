@@ -37,7 +37,7 @@ def rebuild_index(open_engine: OpenEngine, state_dir: Path, name: str, progress:
     with selectors.DefaultSelector() as selector, open_engine(selector, fresh) as engine:
         engine.store.import_first_seen(find_first_seen(engine.journal.replay()))
         _remember_outputs(engine)
-        summary = scan_roots(engine, selector, (), progress)
+        summary = scan_roots(engine, selector, (), progress, exports=False)
         engine.store.finish()
         engine.store.close()
         # Still under the lock.  The old write-ahead log must not meet the new file; a kill between the two leaves no index,

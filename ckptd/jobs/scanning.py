@@ -27,6 +27,7 @@ class ScanSummary:
     Attributes:
         unfinished: still being written, or young and without an end; the next pass looks again.
         frozen: losses that are not believed; `ckptd scan --believe-losses` does.
+        exported: exports that were made and verified.
     """
 
     seen: int = 0
@@ -38,6 +39,7 @@ class ScanSummary:
     missing: int = 0
     unfinished: int = 0
     frozen: int = 0
+    exported: int = 0
     seconds: float = 0.0
 
 
@@ -48,8 +50,17 @@ def scan_roots(
     progress: Progress | None = None,
     *,
     believe_losses: bool = False,
+    exports: bool = True,
 ) -> ScanSummary:
     """Look at everything below the roots, or below `paths` in them, until nothing is left but files in somebody's hands.
+
+    Args:
+        engine: all stages.
+        selector: that the stages are registered in.
+        paths: absolute or relative to the present directory; the whole of all roots when empty.
+        progress: told of files.
+        believe_losses: take what is gone for gone.
+        exports: make the exports that the settings name, too.
 
     Raises:
         UsageError: a path lies in no root.
@@ -61,6 +72,8 @@ def scan_roots(
     for place in wanted:
         engine.ingest.hint(place, closed=False)
     _drain(engine, selector, progress)
+    if exports:
+        _export(engine, selector, everything=not paths)
     total = _add(done)
     counts = engine.ingest.counts
     looked_at = len(wanted) if paths else total.seen
@@ -74,6 +87,7 @@ def scan_roots(
         missing=total.missing - total.frozen,
         unfinished=engine.ingest.unfinished,
         frozen=total.frozen,
+        exported=engine.exporting.verified,
         seconds=round(time.perf_counter() - start, 3),
     )
 
@@ -101,10 +115,28 @@ def _drain(engine: Engine, selector: selectors.BaseSelector, progress: Progress 
             progress(total - ingest.waiting, total)
         if ingest.is_idle or (ingest.is_patient and not ingest.hand_over_abandoned(time.time())):
             break
-        due = ingest.next_due()
-        pause = _LONGEST_SLEEP_SECONDS if due is None else max(0.0, min(due - time.monotonic(), _LONGEST_SLEEP_SECONDS))
-        for key, _ in selector.select(pause):
-            key.data()
+        _wait(selector, ingest.next_due())
+
+
+def _export(engine: Engine, selector: selectors.BaseSelector, *, everything: bool) -> None:
+    """Make the exports of what was found, and of what the index misses, without a wait for quiet."""
+    exporting, ingest = engine.exporting, engine.ingest
+    if everything:
+        for root in engine.roots:
+            exporting.look_for_missing(root.number)
+    exporting.hurry()
+    while not exporting.is_idle:
+        exporting.step(time.monotonic())
+        ingest.step()
+        due = [at for at in (exporting.next_due(), ingest.next_due()) if at is not None]
+        _wait(selector, min(due, default=None))
+
+
+def _wait(selector: selectors.BaseSelector, due: float | None) -> None:
+    """Wait for something to happen, or until something is due, and not for long."""
+    pause = _LONGEST_SLEEP_SECONDS if due is None else max(0.0, min(due - time.monotonic(), _LONGEST_SLEEP_SECONDS))
+    for key, _ in selector.select(pause):
+        key.data()
 
 
 def _find_place(engine: Engine, path: str) -> tuple[int, str]:

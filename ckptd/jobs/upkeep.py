@@ -15,7 +15,7 @@ from ckptd.jobs.reading import Place
 from ckptd.jobs.recording import Recording
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.metadata.sidecar import Action, SidecarResult
-from ckptd.model import Finding, Identity, Inspection, Record, Severity
+from ckptd.model import Finding, Identity, Inspection, Record, Severity, Status
 from ckptd.policy.retry import find_next_try
 from ckptd.storage.beneath import open_parent_beneath
 from ckptd.text import escape
@@ -40,6 +40,10 @@ _EVENTS = {
 _NEVER = float("inf")
 
 
+def _tell_nobody(_place: Place, _status: Status) -> None:
+    """Let a sidecar be looked at and nothing more."""
+
+
 @dataclass(slots=True)
 class _Due:
     """A checkpoint whose sidecar is to be looked at again."""
@@ -52,6 +56,9 @@ class Upkeep:
     """Describe checkpoints, now and again later.
 
     Threading: belongs to the loop.
+
+    Attributes:
+        described: told of each known checkpoint whose sidecar was looked at again: a person may have written a recipe there.
 
     Args:
         roots: by number.
@@ -74,6 +81,7 @@ class Upkeep:
         now: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
+        self.described: Callable[[Place, Status], None] = _tell_nobody
         self._roots = roots
         self._store = store
         self._recording = recording
@@ -177,6 +185,7 @@ class Upkeep:
             self._due[place] = _Due(_NEVER, one.failures)
             try:
                 self._describe_record(place, record)
+                self.described(place, record.inspection.status)
             except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
                 # As in `Ingest`: one file must not end the daemon.
                 finding = Finding("sidecar-not-written", Severity.WARNING, escape(f"{type(error).__name__}: {error}"))

@@ -76,6 +76,7 @@ class Summary:
     moved: int = 0
     unfinished: int = 0
     frozen: int = 0
+    exported: int = 0
     seconds: float = 0.25
 
 

@@ -145,6 +145,22 @@ def test_it_is_made_again_only_when_something_changed(project):
     assert exports(project)["safetensors"]["at"] > before
 
 
+def test_a_single_pass_exports_too_and_a_command_works_beside_the_daemon(project):
+    """`ckptd scan` makes what the settings name; `ckptd export` needs no lock, and the daemon takes its file for ours."""
+    models = project / "trained_models"
+    env = environment(project, CKPTD_SUFFIXES='[".pth", ".pt"]', CKPTD_EXPORT__TARGETS="safetensors")
+    save(project)
+    assert ckptd("scan", cwd=project, env=env)["exported"] == 1
+    assert ckptd("scan", cwd=project, env=env)["exported"] == 0
+    with running(models, env=env, cwd=project) as daemon:
+        done = run_ckptd("export", "ECGNet_demo", "--to", "torchscript,int8", cwd=project, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        save(project, "ECGNet_later.pth", seed=3)
+        daemon.wait_event("export.verified", path="ECGNet_later.pth")
+        assert set(daemon.records()) == {"ECGNet_demo.pth", "ECGNet_later.pth"}
+    assert set(sidecar(project)["ckptd"]["exports"]) == {"safetensors", "torchscript", "int8"}
+
+
 def test_a_kill_in_the_middle_costs_a_repetition(project):
     """Killed while it exports, started again: the exports come, nothing half-made is left, nothing of ours is a stranger."""
     models = project / "trained_models"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ckptd.errors import IndexUnavailableError
 from ckptd.export.proofs import Seen
 from ckptd.export.steps import Made
 from ckptd.jobs.asking import export_one
@@ -97,7 +98,7 @@ class Exports(Stages):
             self.settings.export,
             **clocks,
         )
-        self.ingest._recorded = self.exporting.arrived
+        self.ingest._recorded = upkeep.described = self.exporting.arrived
 
     def save(self, name="m.pth", seed=0):
         """Save a checkpoint and let it be indexed."""
@@ -226,6 +227,44 @@ def test_a_failed_one_lies_aside_and_is_not_listed(place):
     assert len(exports.runner.units) == 1
 
 
+def test_a_failed_one_that_cannot_be_put_aside_has_failed_all_the_same(place):
+    """A person's file bears the name; theirs stays, and so does the verdict with its reason."""
+    (place / "models" / "m.safetensors.failed").write_bytes(b"mine")
+    exports = build(place)
+    exports.runner.verdict, exports.runner.reason = Verdict.FAILED, "output is off by 3"
+    exports.save()
+    exports.step(QUIET)
+    known = exports.known()["safetensors"]
+    assert known.verdict is Verdict.FAILED
+    assert "off by 3" in known.reason
+    assert "it could not be put aside" in known.reason
+    assert (place / "models" / "m.safetensors.failed").read_bytes() == b"mine"
+
+
+def test_every_target_is_made_again_when_the_index_could_not_be_read(place):
+    """Two outcomes that could not be written down are two to make again, and not the last one alone."""
+    exports = build(place, targets=("safetensors", "int8"))
+    exports.save()
+    exports.runner.held = []
+    exports.step(QUIET)
+    exports.runner.release()
+    find, left = exports.store.find_record, ["safetensors", "int8"]
+
+    def find_record(root, path):
+        if left:
+            raise IndexUnavailableError("read the index", why=f"no {left.pop()}")
+        return find(root, path)
+
+    exports.store.find_record = find_record
+    exports.step()
+    assert exports.known() == {}
+    exports.step(2.0)
+    assert {target: one.verdict for target, one in exports.known().items()} == {
+        "safetensors": Verdict.VERIFIED,
+        "int8": Verdict.VERIFIED,
+    }
+
+
 @pytest.mark.parametrize("verdict", [Verdict.ERROR, Verdict.UNAVAILABLE])
 def test_what_could_not_be_made_is_tried_at_the_next_look(place, verdict):
     """Not again and again; but when the whole is looked at."""
@@ -344,3 +383,21 @@ def test_asking_gives_each_target_in_the_order_asked_for(place):
     assert len(exports.runner.units) == 2
     export_one(exports.exporting, [exports.root], record, ("safetensors",), drive, force=True)
     assert len(exports.runner.units) == 3
+
+
+def test_a_recipe_that_a_person_adds_is_taken_up(place):
+    """Written into the sidecar of a known checkpoint: its exports come without another save."""
+    code = place / "code"
+    code.mkdir()
+    (code / "nets.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(3, 4)\n")
+    exports = build(place, targets=("onnx",), trust={"directories": [str(code)]})
+    exports.save()
+    exports.step(QUIET)
+    assert exports.known()["onnx"].verdict is Verdict.UNAVAILABLE
+    sidecar = place / "models" / "m_metadata.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "recipe": "nets:net"}, indent=2))
+    exports.ingest.hint((0, "m_metadata.json"), closed=True)
+    exports.clock.now += 1.0
+    exports.ingest.step()
+    exports.step(QUIET)
+    assert exports.known()["onnx"].verdict is Verdict.VERIFIED
