@@ -183,6 +183,10 @@ def _difference(proof: dict[str, Any]) -> str:
 def _speed(proof: dict[str, Any]) -> str:
     """Give how many times faster than the original a call is."""
     seconds = proof.get("seconds_per_call")
-    if not isinstance(seconds, dict) or not seconds.get("original") or not seconds.get("export"):
+    if not isinstance(seconds, dict):
         return "-"
-    return f"{seconds['original'] / seconds['export']:.2g}x"
+    original, ours = seconds.get("original"), seconds.get("export")
+    # An exporter's own words: it ran the model's code, which may have said anything.
+    if not isinstance(original, int | float) or not isinstance(ours, int | float) or original <= 0 or ours <= 0:
+        return "-"
+    return f"{original / ours:.2g}x"

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 from ckptd.text import escape
 
 

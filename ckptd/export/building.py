@@ -13,9 +13,9 @@ from ckptd.checkpoint.reader import Structure, read_structure
 from ckptd.checkpoint.source import ChangedError
 from ckptd.errors import StorageError
 from ckptd.export.built import Built
-from ckptd.export.interface import TargetError
 from ckptd.export.making import call_maker, make_module
 from ckptd.export.reference import Reference, reference
+from ckptd.export.refusal import TargetError
 from ckptd.export.selfmade import load_module, load_script
 from ckptd.export.state import compare_state, describe, load_file, load_state
 from ckptd.export.trying import find_inputs
@@ -144,7 +144,7 @@ def _make(recipe: Recipe, structure: Structure, fd: int) -> tuple[Any, dict[str,
         case Maker.MODULE:
             return load_module(recipe, structure, fd), {}
         case Maker.TORCHSCRIPT:
-            return load_script(fd), {}
+            return load_script(fd, recipe.code_sha256), {}
         case _:
             module, notes = make_module(recipe)
             key = load_state(module, structure, fd)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,17 +34,13 @@ _MOST_NAMES = 3
 _WAITING = 4
 
 
-class _Spelling(Protocol):
-    def encoding(self) -> Encoding: ...
-
-
-def check_file(weights: Weights, export: str | os.PathLike[str] | int, target: WeightsTarget | _Spelling) -> dict[str, Json]:
+def check_file(weights: Weights, export: str | os.PathLike[str] | int, target: WeightsTarget) -> dict[str, Json]:
     """Compare an export with its checkpoint and sync it.
 
     Args:
         weights: of the checkpoint, read in this process.
         export: path of the file, or a descriptor that stays the caller's.
-        target: a weights target that is made of an encoding.
+        target: what was written.
 
     Raises:
         StorageError: one of the files became shorter.
@@ -59,8 +55,8 @@ def check_file(weights: Weights, export: str | os.PathLike[str] | int, target: W
         os.close(fd)
 
 
-def _check(weights: Weights, fd: int, target: Any) -> dict[str, Json]:
-    encoding: Encoding = target.encoding()
+def _check(weights: Weights, fd: int, target: WeightsTarget) -> dict[str, Json]:
+    encoding = target.encoding()
     plan = plan_file(weights, encoding)
     before = Identity.of(os.fstat(fd))
     answer: dict[str, Json] = {"tolerance": encoding.tolerance, "compared": len(plan.parts)}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 from ckptd.export.weights import Array, Sums, Weights, WeightTensor
 from ckptd.loading.safetensors_header import WORD_OF
 from ckptd.model import Json

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckptd.errors import WorkerError
 from ckptd.export.steps import Failed, answer_of, layers_json
 from ckptd.export.worker import heavy_command
 from ckptd.model import Inspection, Json
@@ -16,13 +17,16 @@ from ckptd.proof import Recipe, Verdict
 from ckptd.sandbox.jail import Jail, library_paths
 from ckptd.sandbox.nursery import Job, JobResult, Nursery
 from ckptd.settings.exporting import ExportSettings
-from ckptd.storage.scratch import Scratch
+from ckptd.storage.scratch import Scratch, used_bytes
 from ckptd.text import escape
 from ckptd.wire_exports import recipe_to_json
 
 _LONGEST_SLEEP_SECONDS = 1.0
-#: Nothing is written there but what the model's own code may write.
+#: Nothing is written there but what the model's own code may write: one file, and all of them.
 _FILE_BYTES = 64 << 20
+_SCRATCH_BYTES = 4 * _FILE_BYTES
+#: Differences that are taken from an answer; a worker names fewer.
+_MOST_LINES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,9 @@ def run_alone(job: Job, command: tuple[str, ...], selector: selectors.BaseSelect
             for key, _ in selector.select(max(0.0, min(pause, _LONGEST_SLEEP_SECONDS))):
                 key.data()
             nursery.tick(time.monotonic())
+            if any(used_bytes(job.fds[index]) > _SCRATCH_BYTES for index in job.writable):
+                why = f"it wrote more than {_SCRATCH_BYTES} bytes"
+                nursery.cancel(job.id, WorkerError("a worker was ended", why=why))
         return nursery.results.popleft()
     finally:
         nursery.close()
@@ -99,7 +106,7 @@ def _read(answer: dict[str, Any]) -> Fit:
     found, problem = answer.get("differences"), answer.get("problem")
     if not isinstance(found, list) or not isinstance(answer.get("count"), int):
         raise Failed(Verdict.ERROR, "a worker's answer was refused: its differences are not what was agreed")
-    lines = [_line(item) for item in found if isinstance(item, dict)]
+    lines = [_line(item) for item in found[:_MOST_LINES] if isinstance(item, dict)]
     if answer["count"] > len(lines):
         lines.append(f"and {answer['count'] - len(lines)} more")
     return Fit(tuple(lines), escape(problem, 1_000) if isinstance(problem, str) else "")

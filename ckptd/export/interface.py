@@ -7,27 +7,24 @@ import nothing; the other methods run in a confined worker and import what they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from ckptd.model import Json
 
 if TYPE_CHECKING:
-    from ckptd.export.building import Built
+    from ckptd.export.built import Built
+    from ckptd.export.encodings import Encoding
+    from ckptd.export.targets.opened import Opened
     from ckptd.export.weights import Weights
     from ckptd.settings.model import ExportSettings
 
 #: What a target has to say about a file it made: plain JSON for the proof ("opset", "external_data", "findings" …).
 Notes = dict[str, Json]
-#: Runs an export: arrays of the inputs, in order → arrays of the outputs, in order.
-Runtime = Callable[[Sequence[Any]], Sequence[Any]]
 
 
-class TargetError(Exception):
-    """The format can't hold this model; the text is one sentence for a person and the verdict is `unavailable`."""
-
-
-class Target(Protocol):
+class Target(ABC):
     """What the daemon knows of every target.
 
     Attributes:
@@ -42,29 +39,44 @@ class Target(Protocol):
     name: ClassVar[str]
     ending: ClassVar[str]
     needs_module: ClassVar[bool]
-    is_lossy: ClassVar[bool]
-    packages: ClassVar[tuple[str, ...]]
-    extra: ClassVar[str]
-    deprecated: ClassVar[str]
+    is_lossy: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+    deprecated: ClassVar[str] = ""
 
     def options(self, settings: ExportSettings) -> dict[str, Json]:
-        """Give the settings that shape the file; when they change, it is made again."""
+        """Give the settings that shape the file, none as a rule; when they change, it is made again."""
+        del settings
+        return {}
 
 
-class WeightsTarget(Target, Protocol):
+class WeightsTarget(Target):
     """A format that holds tensors."""
 
+    needs_module: ClassVar[bool] = False
+
+    @abstractmethod
+    def encoding(self) -> Encoding:
+        """Give how values are spelled; the checker asks for it too, and compares by it."""
+
     def write(self, weights: Weights, fd: int, options: Mapping[str, Json]) -> Notes:
-        """Write the file to a descriptor, streaming.
+        """Write the file to an empty descriptor, streaming.
 
         Raises:
             TargetError: it can't hold such tensors.
         """
+        from ckptd.export.safetensors_file import write_file
+
+        del options
+        return write_file(weights, fd, self.encoding())
 
 
-class ModuleTarget(Target, Protocol):
+class ModuleTarget(Target):
     """A format that holds a program."""
 
+    needs_module: ClassVar[bool] = True
+
+    @abstractmethod
     def export(self, built: Built, name: str, options: Mapping[str, Json]) -> Notes:
         """Write the file `name`, and `name` + ".data" where that is needed, into the present directory.
 
@@ -72,5 +84,6 @@ class ModuleTarget(Target, Protocol):
             TargetError: no exporter takes this module; the text says why.
         """
 
-    def open(self, name: str, options: Mapping[str, Json]) -> Runtime:
+    @abstractmethod
+    def open(self, name: str, options: Mapping[str, Json]) -> Opened:
         """Open the file in the present directory by the runtime that a user would use."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from ckptd.export.guarded import lies_in_place
 from ckptd.export.importing import search_first
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 from ckptd.model import Json
 from ckptd.proof import Maker, Recipe
 from ckptd.text import escape
@@ -110,9 +110,12 @@ def _import(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise TargetError(f"{escape(module)} can't be imported: there is no module {escape(str(error.name))}") from error
+        missing = escape(str(error.name))
+        cure = f"add the directory that holds it to trust.directories, or install the package of {missing}"
+        raise TargetError(f"{escape(module)} can't be imported: there is no module {missing}: {cure}") from error
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{escape(module)} can't be imported: {reason(error)}") from error
+        cure = 'what only training does belongs under if __name__ == "__main__", or into another file'
+        raise TargetError(f"{escape(module)} can't be imported: {reason(error)}: {cure}") from error
 
 
 def _is_defined_below(found: Any, directories: Sequence[str]) -> bool:

@@ -255,9 +255,11 @@ def _from_classes(facts: Facts, ground: Ground) -> Recipe | Refusal:
     if missing and facts.sha256 not in ground.trust.digests:
         listed = ", ".join(f'"{escape(name, 80)}"' for name in missing[:_MOST_NAMES])
         more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+        nowhere = ground.missing_package(missing)
+        home = f', and the directory that holds "{nowhere}" to trust.directories' if nowhere else ""
         return Refusal(
             "it is a pickled module of classes that are not trusted",
-            f"add {listed}{more} to trust.classes, if you wrote {'them' if len(missing) > 1 else 'it'}",
+            f"add {listed}{more} to trust.classes{home}, if you wrote {'them' if len(missing) > 1 else 'it'}",
         )
     return Recipe(Maker.MODULE, "file", directories=ground.directories, classes=tuple(dict.fromkeys(classes)))
 

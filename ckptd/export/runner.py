@@ -10,18 +10,19 @@ from __future__ import annotations
 import selectors
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any
 
 from ckptd.errors import CkptdError, WorkerError
 from ckptd.export.steps import Failed, Made, Step, Unit, run_steps
 from ckptd.export.targets import find_target
 from ckptd.export.worker import heavy_command, light_command
 from ckptd.policy.exports import Need, admit
+from ckptd.proof import Verdict
 from ckptd.sandbox.jail import Jail, library_paths
 from ckptd.sandbox.limits import JOB_LAYERS
 from ckptd.sandbox.nursery import Job, JobResult, Nursery
 from ckptd.settings.exporting import ExportSettings
-from ckptd.storage.scratch import used_bytes
+from ckptd.storage.scratch import free_bytes, used_bytes
+from ckptd.text import escape
 
 #: A zygote without work ends after this long: one that holds torch weighs 360 MB, and to start it takes 2 to 5 seconds.
 IDLE_SECONDS = 10.0
@@ -131,8 +132,12 @@ class Runner:
         for running in (*self._waiting, *self._running.values()):
             running.steps.close()
             running.unit.close()
+        for made in self.results:
+            if made.scratch is not None:
+                made.scratch.close()
         self._waiting.clear()
         self._running.clear()
+        self.results.clear()
 
     # — units —
 
@@ -161,6 +166,9 @@ class Runner:
             self._fail(one, failed)
         except CkptdError as error:
             self._fail(one, Failed.of(error))
+        except (OSError, TypeError, ValueError) as error:
+            # The disk, or a request that is too long or no JSON: one export ends, and not the loop with all the others.
+            self._fail(one, Failed(Verdict.ERROR, escape(f"{type(error).__name__}: {error}", 1_000)))
 
     def _fail(self, one: _Running, failed: Failed) -> None:
         one.steps.close()
@@ -189,12 +197,18 @@ class Runner:
             raise
 
     def _end_greedy(self) -> None:
-        """End jobs whose scratch grows beyond what any export takes: a file's own limit does not bound their number."""
+        """End jobs whose scratch grows beyond what any export takes: a file's own limit does not bound their number.
+
+        Files without a name, which stay open, are seen by nobody; so the disk itself is looked at too.
+        """
         for job, one in list(self._running.items()):
             step = one.step
             assert step is not None
             if any(used_bytes(step.fds[index]) > one.unit.scratch_bytes for index in step.writable):
                 why = f"it wrote more than {one.unit.scratch_bytes} bytes"
+                self._nursery(step.zygote, one.unit).cancel(job, WorkerError("a worker was ended", why=why))
+            elif any(free_bytes(step.fds[index]) < self.settings.min_free_bytes for index in step.writable):
+                why = "the disk got fuller than export.min_free_bytes allows"
                 self._nursery(step.zygote, one.unit).cancel(job, WorkerError("a worker was ended", why=why))
 
     # — zygotes —
@@ -232,5 +246,4 @@ class Runner:
 
 
 def _packages(unit: Unit) -> tuple[str, ...]:
-    target: Any = find_target(unit.wanted.target)
-    return tuple(target.packages)
+    return find_target(unit.wanted.target).packages

@@ -13,7 +13,8 @@ import numpy as np
 
 from ckptd.errors import FormatError, StorageError
 from ckptd.export.encodings import Encoding, Part
-from ckptd.export.interface import Notes, TargetError
+from ckptd.export.interface import Notes
+from ckptd.export.refusal import TargetError
 from ckptd.export.weights import Weights
 from ckptd.loading.safetensors_header import WORDS, Entry, make_header
 from ckptd.text import escape

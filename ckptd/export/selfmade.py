@@ -6,6 +6,7 @@ its attributes are set as they stand in the file.  No `__setstate__`, no `__redu
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import sys
@@ -18,8 +19,8 @@ from ckptd.checkpoint.reader import Structure
 from ckptd.checkpoint.values import Global, Opaque, Value
 from ckptd.errors import CkptdError
 from ckptd.export.arrays import silence
-from ckptd.export.interface import TargetError
 from ckptd.export.making import find_class, listed, reason
+from ckptd.export.refusal import TargetError
 from ckptd.proof import Recipe
 from ckptd.text import escape
 
@@ -59,17 +60,24 @@ def load_module(recipe: Recipe, structure: Structure, fd: int) -> Any:
     return module
 
 
-def load_script(fd: int) -> Any:
+def load_script(fd: int, sha256: str | None = None) -> Any:
     """Load a TorchScript archive: its program runs when it is called.
 
+    Args:
+        fd: of the archive.
+        sha256: of what is trusted; other bytes, which somebody may have put into the same file since, are refused.
+
     Raises:
-        TargetError: torch does not take it.
+        TargetError: it is another one, or torch does not take it.
     """
     import torch
 
     with os.fdopen(os.dup(fd), "rb") as file:
         file.seek(0)
-        held = io.BytesIO(file.read())
+        data = file.read()
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise TargetError("the archive is not the one that was inspected: it is exported again when its name is quiet")
+    held = io.BytesIO(data)
     with silence():
         try:
             return torch.jit.load(held, map_location="cpu")

@@ -14,8 +14,8 @@ from ckptd.checkpoint.jsonable import mapping_of
 from ckptd.checkpoint.reader import Structure
 from ckptd.checkpoint.values import TensorValue, Value
 from ckptd.errors import CkptdError
-from ckptd.export.interface import TargetError
 from ckptd.export.making import reason
+from ckptd.export.refusal import TargetError
 from ckptd.text import escape
 
 #: Differences in one message.

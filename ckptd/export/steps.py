@@ -6,6 +6,7 @@ that a step wrote can change any more when the next one looks at it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,10 @@ from typing import Any
 from ckptd.errors import CkptdError, StorageError, WorkerError
 from ckptd.export.proofs import Compared, Seen, bounded, finding_json, read_compared, read_sizes, read_specs, sandbox_proof
 from ckptd.export.targets import find_target
-from ckptd.model import Identity, Json, Layer
+from ckptd.model import Identity, Json, Layer, Severity
 from ckptd.policy.exports import Need, estimate_need
 from ckptd.proof import InputSpec, Recipe, Verdict
-from ckptd.sandbox.confine import RefusedError
+from ckptd.sandbox.confine import Layers, RefusedError
 from ckptd.sandbox.nursery import JobResult
 from ckptd.storage.scratch import Scratch
 from ckptd.text import escape
@@ -27,6 +28,8 @@ from ckptd.wire_exports import recipe_to_json
 #: Room for a file of an export beyond three times its weights: graphs, headers, a copy in a wider type.
 _FILE_BYTES = 256 << 20
 _FILE_COPIES = 3
+#: Outputs of a module beyond all that a proof names.
+_MOST_OUTPUTS = 1 << 20
 #: Layers that a worker is told, for guesses at the inputs: the first ones say most.
 _MOST_LAYERS = 500
 
@@ -182,9 +185,11 @@ def _weights_steps(unit: Unit) -> Steps:
     compared = read_compared(answer_of(checked), [wanted.name])
     _refuse_changed(unit)
     proof: dict[str, Json] = {
+        "versions": compared.numbers.pop("versions", None),
         "weights": compared.numbers,
         "format": bounded(answer.get("notes")),
         "sandbox": sandbox_proof(_layers(written)),
+        "findings": _degraded(_layers(written)),
         "seconds": {"export": round(written.seconds, 3), "verify": round(checked.seconds, 3)},
     }
     if compared.verdict is Verdict.VERIFIED and wanted.recipe is not None:
@@ -210,7 +215,7 @@ def _output_steps(
         proof |= _module_proof(unit, answer, read_specs(answer.get("specs"))) | _numbers(compared, answer)
     except (Failed, WorkerError) as error:
         message = f"the outputs were not compared: {error}"
-        proof["findings"] = [finding_json("outputs-not-compared", escape(message, 1_000))]
+        proof["findings"] = [*_list(proof["findings"]), finding_json("outputs-not-compared", escape(message, 1_000))]
         return weights
     return compared._replace(files=weights.files)
 
@@ -218,7 +223,7 @@ def _output_steps(
 def _module_steps(unit: Unit) -> Steps:
     wanted, recipe = unit.wanted, unit.wanted.recipe
     assert recipe is not None, "the caller resolves it"
-    scratch, outputs = unit.make_scratch(), unit.make_scratch()
+    scratch, outputs, alone = unit.make_scratch(), unit.make_scratch(), unit.make_scratch()
     made = yield Step(
         "torch",
         "export_module",
@@ -238,16 +243,17 @@ def _module_steps(unit: Unit) -> Steps:
         "specs": [spec.to_json() for spec in specs],
         "sizes": dict(sizes),
     }
-    ran = yield Step("torch", "run_export", request, (scratch.fd, outputs.fd), "running the export", (1,), readable=(0,))
+    names = _take_files(scratch, alone, wanted.name)
+    ran = yield Step("torch", "run_export", request, (alone.fd, outputs.fd), "running the export", (1,), readable=(0,))
     run_answer = answer_of(ran)
-    names = _find_files(scratch, wanted.name)
     compare = _compare_request(unit, names)
-    judged = yield Step("light", "compare", compare, (scratch.fd, outputs.fd, scratch.fd), "comparing", readable=(0, 1, 2))
+    judged = yield Step("light", "compare", compare, (scratch.fd, outputs.fd, alone.fd), "comparing", readable=(0, 1, 2))
     compared = read_compared(answer_of(judged), names)
     proof = _module_proof(unit, answer, specs) | _numbers(compared, answer)
     proof |= {
         "format": bounded(answer.get("notes")),
         "sandbox": sandbox_proof(_layers(made)),
+        "findings": _degraded(_layers(made)),
         "seconds": {"export": round(made.seconds, 3), "verify": round(ran.seconds + judged.seconds, 3)},
         "seconds_per_call": {
             "original": bounded(answer.get("seconds_per_call")),
@@ -255,7 +261,7 @@ def _module_steps(unit: Unit) -> Steps:
         },
         "versions": bounded({**_object(answer.get("versions")), **_object(run_answer.get("versions"))}),
     }
-    return _conclude(unit, scratch, compared, proof)
+    return _conclude(unit, alone, compared, proof)
 
 
 def layers_json(layers: Sequence[Layer]) -> list[Json]:
@@ -299,7 +305,8 @@ def _numbers(compared: Compared, answer: dict[str, Any]) -> dict[str, Json]:
     if isinstance(measured, dict):
         shown = [str(name) for name in names] if isinstance(names, list) else []
         outputs: list[Json] = []
-        for number, value in enumerate(measured.values()):
+        for key, value in sorted(measured.items(), key=lambda item: _number_in(item[0])):
+            number = _number_in(key)
             name = shown[number] if number < len(shown) else f"output_{number}"
             outputs.append({"name": name, **_object(value)})
         numbers["outputs"] = outputs
@@ -350,10 +357,18 @@ def _with_words(error: WorkerError, words: str) -> WorkerError:
     return WorkerError(error.what, why=why, cure=error.cure)
 
 
-def _layers(result: JobResult) -> Any:
+def _layers(result: JobResult) -> Layers:
     if result.layers is None:
         raise WorkerError("a worker did not say how it is confined")
     return result.layers
+
+
+def _degraded(layers: Layers) -> list[Json]:
+    """Say which walls were missing, where the settings let an exporter work without them."""
+    if not layers.degraded:
+        return []
+    message = f"the exporter ran with weaker confinement: {layers.describe_missing()}"
+    return [finding_json("sandbox-degraded", escape(message, 1_000), Severity.WARNING)]
 
 
 def _refuse_changed(unit: Unit) -> None:
@@ -362,9 +377,26 @@ def _refuse_changed(unit: Unit) -> None:
         raise StorageError("export a checkpoint", why=why, cure="it is exported again when its name is quiet")
 
 
-def _find_files(scratch: Scratch, name: str) -> list[str]:
-    """Give the files of an export that are there: itself, and what ONNX keeps beside it."""
-    return [name, *(other for other in (f"{name}.data",) if other in os.listdir(scratch.fd))]
+def _take_files(scratch: Scratch, alone: Scratch, name: str) -> list[str]:
+    """Move the files of an export into a directory of their own, and name them: itself, and what ONNX keeps beside it.
+
+    It is run there, so that what was verified does without anything else that its exporter left in its scratch.
+    """
+    beside = (f"{name}.data",) if name.endswith(".onnx") else ()
+    taken = []
+    for file in (name, *beside):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(file, file, src_dir_fd=scratch.fd, dst_dir_fd=alone.fd)
+            taken.append(file)
+    if name not in taken:
+        raise WorkerError("the exporter left no file")
+    return taken
+
+
+def _number_in(output: str) -> int:
+    """Give the number in "outputN", as the checker calls an output; "output10" comes behind "output9"."""
+    digits = output.removeprefix("output")
+    return int(digits) if digits.isascii() and digits.isdigit() else _MOST_OUTPUTS
 
 
 def _list(value: object) -> list[Json]:

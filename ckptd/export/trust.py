@@ -130,6 +130,13 @@ class Ground:
         known = TORCH_CLASSES | TORCH_FUNCTIONS | self.trust.classes
         return tuple([name for name in names if name not in known])
 
+    def missing_package(self, names: Sequence[str]) -> str | None:
+        """Give the first module or package of dotted names that lies neither in a trusted directory nor among the installed."""
+        search = (*self.directories, *self.trust.environment)
+        heads = dict.fromkeys(name.partition(".")[0] for name in names)
+        known = (*sys.builtin_module_names, MAIN)
+        return next((h for h in heads if h.isidentifier() and h not in known and not find_module_file(h, search)), None)
+
     def class_of_script(self, name: str) -> str | None:
         """Give the one class of trust.classes that "__main__.Net" can mean: pickles call the script that saved them so."""
         if not name.startswith(f"{MAIN}."):

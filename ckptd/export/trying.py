@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ckptd.export.arrays import flatten, to_tensors
 from ckptd.export.inputs import Case, Derived, derive_inputs, example_case, make_cases, make_inputs
-from ckptd.export.interface import TargetError
 from ckptd.export.making import reason
+from ckptd.export.refusal import TargetError
 from ckptd.model import Json, Layer
 from ckptd.proof import InputSpec, Recipe
 from ckptd.text import escape

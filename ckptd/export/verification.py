@@ -72,6 +72,10 @@ _LOSSY: Mapping[str, Tolerance] = {
 }
 
 
+#: An absolute tolerance is for roundings next to larger values: where all values of an output are tiny, it is this part of the
+#: largest one at most, or anything would be equal to them.
+_MOST_ABSOLUTE = 1e-2
+
 #: Whole numbers, such as the class with the largest score, are exact; but where a target changes the numbers behind them, a
 #: near tie may fall the other way: so many of them at most.
 _LOSSY_SHARE = 0.1
@@ -112,7 +116,7 @@ def compare_outputs(reference: Arrays | Mapping[str, Any], outputs: Arrays | Map
             number = name.rpartition(".")[2]
             _compare(wanted.get_tensor(name), got.get_tensor(name), case, seen.setdefault(number, _Output()))
     numbers: dict[str, Json] = {
-        name: _numbers(output, _tolerance(kind, output.dtype)) for name, output in list(seen.items())[:_MOST_SHOWN]
+        name: _numbers(output, _tolerance(kind, output)) for name, output in list(seen.items())[:_MOST_SHOWN]
     }
     problem = problem or next(filter(None, (_judge(name, output, kind) for name, output in seen.items())), "")
     return {
@@ -199,19 +203,18 @@ def _judge(name: str, output: _Output, kind: str) -> str:
         return f"{shown} {output.problem}"
     if output.wrong > output.size * (_LOSSY_SHARE if kind in _LOSSY else 0):
         return f"{shown} differs in {output.wrong} of {output.size} values, which are {output.dtype}"
-    tolerance = _tolerance(kind, output.dtype)
+    tolerance = _tolerance(kind, output)
     most = tolerance.absolute + tolerance.relative * output.scale
     if output.worst > most:
         return f"{shown} is off by {output.worst:.3g}, and {most:.3g} is allowed (its largest value is {output.scale:.3g})"
     return ""
 
 
-def _tolerance(kind: str, dtype: str) -> Tolerance:
-    exact = _EXACT.get(dtype, Tolerance(0.0, 0.0))
-    if dtype not in _EXACT or kind not in _LOSSY:
-        return exact
-    lossy = _LOSSY[kind]
-    return Tolerance(max(exact.relative, lossy.relative), max(exact.absolute, lossy.absolute))
+def _tolerance(kind: str, output: _Output) -> Tolerance:
+    found = _EXACT.get(output.dtype, Tolerance(0.0, 0.0))
+    if output.dtype in _EXACT and kind in _LOSSY:
+        found = Tolerance(max(found.relative, _LOSSY[kind].relative), max(found.absolute, _LOSSY[kind].absolute))
+    return found._replace(absolute=min(found.absolute, _MOST_ABSOLUTE * output.scale)) if output.scale else found
 
 
 def _numbers(output: _Output, tolerance: Tolerance) -> dict[str, Json]:

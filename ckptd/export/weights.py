@@ -24,7 +24,7 @@ from ckptd.checkpoint.source import ChangedError
 from ckptd.checkpoint.totals import root_of
 from ckptd.checkpoint.values import TensorValue
 from ckptd.errors import StorageError
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 from ckptd.model import Severity, Status
 from ckptd.text import escape
 

@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ckptd.errors import FormatError, NeedsCodeError, WorkerError
-from ckptd.export.interface import TargetError
 from ckptd.export.proofs import read_sizes, read_specs
-from ckptd.export.targets import find_target
+from ckptd.export.refusal import TargetError
+from ckptd.export.targets import find_module_target, find_weights_target
 from ckptd.model import Identity, Json, Layer
 from ckptd.sandbox.command import torch_command, worker_command
 from ckptd.sandbox.zygote import Function, Task
@@ -76,7 +76,7 @@ def write_weights(task: Task) -> dict[str, Json]:
     from ckptd.export.weights import read_weights
 
     request, (checkpoint, _) = task.request, task.fds
-    target: Any = find_target(str(request["target"]))
+    target = find_weights_target(str(request["target"]))
     fd = os.open(str(request["name"]), _CREATE, 0o600)
     return {"notes": target.write(read_weights(checkpoint), fd, _mapping(request["options"]))}
 
@@ -88,11 +88,11 @@ def check_weights(task: Task) -> dict[str, Json]:
     from ckptd.export.weights import read_weights
 
     request, (checkpoint, directory) = task.request, task.fds
-    target: Any = find_target(str(request["target"]))
+    target = find_weights_target(str(request["target"]))
     fd = os.open(str(request["name"]), _READ, dir_fd=directory)
     answer = check_file(read_weights(checkpoint), fd, target)
     seen = {key: answer.pop(key) for key in ("sha256", "size_bytes", "identity")}
-    return {**answer, "files": {str(request["name"]): seen}}
+    return {**answer, "versions": _versions(("safetensors", "numpy")), "files": {str(request["name"]): seen}}
 
 
 # — module targets; torch —
@@ -110,7 +110,7 @@ def export_module(task: Task) -> dict[str, Json]:
     answer = _describe(noted)
     answer["seconds_per_call"] = _time_call(built.call)
     task.progress("exporting")
-    target: Any = find_target(str(request["target"]))
+    target = find_module_target(str(request["target"]))
     answer["notes"] = target.export(built, str(request["name"]), _mapping(request["options"]))
     answer["versions"] = _versions(("torch", *target.packages))
     return answer
@@ -123,7 +123,7 @@ def run_export(task: Task) -> dict[str, Json]:
 
     request, (directory, scratch) = task.request, task.fds
     specs, sizes = read_specs(request["specs"]), read_sizes(request["sizes"])
-    target: Any = find_target(str(request["target"]))
+    target = find_module_target(str(request["target"]))
     os.fchdir(directory)
     runtime = target.open(str(request["name"]), _mapping(request["options"]))
     arrays: dict[str, Any] = {}

@@ -260,12 +260,12 @@ class Store:
             rows = exported.load_outputs(connection, self.host, os.fsencode(root), wanted)
             return {path: (identity, sha256) for path, identity, sha256 in rows}
 
-    def load_export_digests(self, root: str) -> set[str]:
-        """Give the digests of the exports of a root, as its checkpoints have them."""
+    def load_export_digests(self, root: str) -> dict[str, int | None]:
+        """Give the digests of the exports of a root, as its checkpoints have them, each with its size in bytes."""
         c = exports.c
-        query = select(c.sha256).where(c.host == self.host, c.root == os.fsencode(root), c.sha256.is_not(None))
+        where = (c.host == self.host, c.root == os.fsencode(root), c.sha256.is_not(None))
         with self._reading() as connection:
-            return set(connection.scalars(query))
+            return {row.sha256: row.size_bytes for row in connection.execute(select(c.sha256, c.size_bytes).where(*where))}
 
     def find_output(self, root: str, path: str) -> str | None:
         """Give the digest of what we wrote at a place, None when we wrote nothing there."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from ckptd.errors import FormatError, NeedsCodeError, UsageError
 from ckptd.export.fitting import check_fit
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 from ckptd.export.steps import Failed
 from ckptd.export.suggesting import suggest
 from ckptd.jobs.exporting import Asked, Exporting

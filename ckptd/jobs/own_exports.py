@@ -44,6 +44,8 @@ class OwnExports:
         self._store = store
         self._files: list[dict[str, RawIdentity]] = [{} for _ in roots]
         self._digests: set[str] = set()
+        # None, where the size of one of ours is not known: then a file of any size may be one.
+        self._sizes: set[int | None] = set()
         self._exported: set[Place] = set()
 
     def load(self) -> None:
@@ -52,7 +54,9 @@ class OwnExports:
             for path, (identity, sha256) in self._store.load_own_exports(root.path).items():
                 self.add((root.number, path), identity, sha256)
             # Another digest than the one above, where a kill came between the note of a new file and its place.
-            self._digests |= self._store.load_export_digests(root.path)
+            for digest, size_bytes in self._store.load_export_digests(root.path).items():
+                self._digests.add(digest)
+                self._sizes.add(size_bytes)
             self._exported |= {(root.number, path) for path in self._store.load_exported_places(root.path)}
 
     def look_up(self, places: Iterable[Place]) -> None:
@@ -72,6 +76,7 @@ class OwnExports:
     def add(self, place: Place, identity: RawIdentity | None, sha256: str) -> None:
         """Note a file of ours, before the loop looks at what happened there."""
         self._digests.add(sha256)
+        self._sizes.add(None if identity is None else identity[2])
         if identity is not None:
             self._files[place[0]][place[1]] = identity
 
@@ -114,14 +119,20 @@ class OwnExports:
         try:
             status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
             seen, place = Identity.of(status), (root.number, path)
+            if not self.is_own(place, seen):  # a command and the daemon export side by side
+                self.look_up((place,))
             if self.is_exact(place, seen):
                 return seen
-            worth_a_read = seen.size_bytes <= MOST_HASHED_BYTES or self.is_own(place, seen)
+            worth_a_read = self._may_be_ours(seen) and (seen.size_bytes <= MOST_HASHED_BYTES or self.is_own(place, seen))
             if stat.S_ISREG(status.st_mode) and worth_a_read and self.is_content(digest_of(dir_fd, name)):
                 return seen
         except OSError:
             pass
         return None
+
+    def _may_be_ours(self, seen: Identity) -> bool:
+        """Say whether a file has the size of one of ours, so that a person's is not read for nothing at each look."""
+        return seen.size_bytes in self._sizes or None in self._sizes
 
     def pass_over(self, number: int, files: MutableMapping[str, RawIdentity]) -> None:
         """Take what is ours out of what a scan found."""

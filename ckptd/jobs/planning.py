@@ -6,8 +6,8 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ckptd.export.interface import Target
 from ckptd.export.steps import Wanted
 from ckptd.export.targets import find_target
 from ckptd.index.store import Store
@@ -109,7 +109,7 @@ class Planning:
         force: bool,
         by_person: bool,
     ) -> PlannedExport:
-        target: Any = find_target(name)
+        target = find_target(name)
         options = _options(name, self._settings)
         recipe = resolved.recipe if target.needs_module or target.is_lossy else None
         try:
@@ -132,7 +132,7 @@ class Planning:
             return known.file
         return export_name(place.checkpoint, ending, Siblings(place.root, place.dir_fd))
 
-    def _find_reason(self, target: Any, wanted: Wanted, resolved: Resolved, size_bytes: int) -> str:
+    def _find_reason(self, target: Target, wanted: Wanted, resolved: Resolved, size_bytes: int) -> str:
         """Say what is missing before an export can be tried at all; empty when nothing is."""
         missing = [package for package in target.packages if importlib.util.find_spec(package) is None]
         if missing:

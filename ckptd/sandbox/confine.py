@@ -73,7 +73,7 @@ class Layers(NamedTuple):
             applied = tuple(name for name in value["applied"] if name in _KNOWN)
             missing = tuple((escape(str(name), 40), escape(str(why), 200)) for name, why in value["missing"][: len(_KNOWN)])
             return cls(applied, missing, int(value["landlock_abi"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise WorkerError("a worker did not say how it is confined", why=type(error).__name__) from error
 
 

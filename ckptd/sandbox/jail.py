@@ -35,6 +35,13 @@ _MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/sys/d
 _SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 _DEVICES = {"/dev/null": landlock.WRITE, "/dev/zero": landlock.READ, "/dev/urandom": landlock.READ}
 
+#: Threads of one job; those with small stacks take little memory, and the machine has 32,768 process ids for all.  The kernel
+#: holds everybody to it but root, whose daemon should not run models.  Libraries start one for each processor.
+_MOST_THREADS = 2048
+#: The Linux that counts RLIMIT_NPROC in each user namespace by itself.  Source: commit 21d1c5e386bc, "Reimplement RLIMIT_NPROC
+#: on top of ucounts".
+_COUNTED_BY_NAMESPACE = (5, 14)
+
 #: CLONE_NEWUTS, NEWIPC, NEWUSER, NEWNET.  Source: linux/sched.h.
 _NAMESPACES = 0x5C000000
 
@@ -116,7 +123,7 @@ def library_paths() -> tuple[str, ...]:
 
 
 def _apply_rlimits(jail: Jail) -> None:
-    """Bound memory, descriptors and files.  RLIMIT_NPROC counts other processes of the user, and is left alone."""
+    """Bound memory, descriptors and files.  RLIMIT_NPROC counts other processes of the user here, and is set later."""
     size_pages, _, _, _, _, data_pages, _ = Path("/proc/self/statm").read_text(encoding="ascii").split()
     forbid_resources()
     lower_limit(resource.RLIMIT_FSIZE, jail.file_bytes)
@@ -133,6 +140,8 @@ def _leave_namespaces() -> None:
     # A group can be mapped by an ordinary user only after this.
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
+    if kernel.release() >= _COUNTED_BY_NAMESPACE:
+        lower_limit(resource.RLIMIT_NPROC, _MOST_THREADS)
 
 
 def _restrict_files(readable: Iterable[str], readable_fds: Collection[int], writable_fds: Collection[int]) -> int:

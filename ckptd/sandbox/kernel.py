@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 from typing import Final
 
 #: name → (x86_64, aarch64), -1 where the architecture has none.
@@ -72,6 +73,12 @@ def number(name: str, machine: str | None = None) -> int | None:
         return None
     found = SYSCALLS[name][column]
     return None if found == -1 else found
+
+
+def release() -> tuple[int, int]:
+    """Tell which Linux runs, as (major, minor); (0, 0) where that can't be read."""
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def syscall(

@@ -25,6 +25,8 @@ from ckptd.text import escape
 _WORDS_BYTES = 4096
 #: One read of it: what a pipe holds.
 _READ_BYTES = 1 << 16
+#: Reads for all that the largest pipe of an ordinary user holds.  Source: pipe(7), /proc/sys/fs/pipe-max-size.
+_MOST_READS = 32
 #: Notes of one job that are passed on, and bytes of all its lines that are looked at.
 _MAX_NOTES = 10_000
 _MAX_SAID_BYTES = 2 * MAX_LINE_BYTES
@@ -148,11 +150,15 @@ class Ward:
         self._done = True
 
     def drain(self) -> None:
-        """Take what is left of a dead process in its channel and its pipe; both are bounded by what the kernel keeps."""
+        """Take what is left of a dead process in its channel and its pipe; both are bounded by what the kernel keeps.
+
+        Without a filter of system calls it may have left a process that goes on printing; nobody waits for that one.
+        """
         while not self._done and _is_readable(self.channel.fileno(), 0):
             self.listen()
-        while self.hear():
-            pass
+        for _ in range(_MOST_READS):
+            if not self.hear():
+                break
 
     def conclude(self, code: int | None, peak_bytes: int | None, now: float) -> JobResult:
         """Say what became of it.

@@ -86,7 +86,10 @@ def _link_or_copy(fd: int, dir_fd: int, temporary: str, like: os.stat_result | N
     try:
         offset, size = 0, os.fstat(fd).st_size
         while offset < size:
-            offset += os.sendfile(target, fd, offset, _COPY_BYTES)
+            sent = os.sendfile(target, fd, offset, _COPY_BYTES)
+            if not sent:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            offset += sent
         if like:
             take_sharing(target, like)
         os.fsync(target)

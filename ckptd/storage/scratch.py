@@ -99,16 +99,23 @@ def sweep_scratch(state_dir: Path, older_than: float) -> int:
     return removed
 
 
+def free_bytes(fd: int) -> int:
+    """Say how much room the file system of a scratch directory has for us."""
+    disk = os.fstatvfs(fd)
+    return disk.f_bavail * disk.f_frsize
+
+
 def used_bytes(fd: int, most: int = 10_000) -> int:
     """Add up the blocks that the files of a flat scratch directory take, directories in it included once.
 
-    A directory that was made without rights is looked into all the same: files in it are as large.
+    A directory that was made without rights is looked into all the same: files in it are as large.  The descriptor is not read
+    itself: what runs in the scratch shares its offset, and at the end of it there is nothing to see.
 
     Args:
         fd: of the directory.
         most: entries that are looked at; a directory of more is taken to be endless.
     """
-    total, left, stack = 0, most, [os.dup(fd)]
+    total, left, stack = 0, most, [os.open(".", _DIRECTORY, dir_fd=fd)]
     while stack:
         here = stack.pop()
         try:

@@ -254,6 +254,26 @@ def fill_disk():
         number += 1
 
 
+def fill_disk_by_many():
+    """Write small files until something says no: no limit on one of them is met."""
+    number = 0
+    while True:
+        Path(f"grain{number}").write_bytes(b"x" * (1 << 16))
+        number += 1
+
+
+def fill_disk_unseen():
+    """Write files that no directory lists until something says no, or 4 GiB are full."""
+    block, held = b"x" * (1 << 20), []
+    for _ in range(40):
+        held.append(os.open("ballast", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.unlink("ballast")
+        for _ in range(100):
+            os.write(held[-1], block)
+    time.sleep(2)
+    raise Done("4 GiB were written unseen")
+
+
 def write_sidecar():
     """Write the sidecar of another model, with a recipe in it."""
     text = json.dumps({"recipe": {"callable": "hostile_models:read_passwd"}})

@@ -14,7 +14,7 @@ import torch
 
 from ckptd.export.arrays import silence
 from ckptd.export.building import compare_parameters, load_weights, reference
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 from ckptd.export.targets import find_target
 from ckptd.export.weights import read_weights
 from ckptd.proof import InputSpec, Maker, Recipe
@@ -321,6 +321,14 @@ def test_torchscript(tmp_path: Path) -> None:
         torch.jit.save(torch.jit.script(module), tmp_path / "a.pt")
     built = build_from(tmp_path / "a.pt", Recipe(Maker.TORCHSCRIPT, "file"))
     assert np.array_equal(built.run(built.example())[0], outputs_of(module, built)[0])
+
+
+def test_another_torchscript_archive_than_the_one_that_is_trusted(tmp_path: Path) -> None:
+    """Trust in a digest is trust in these bytes: what was put into the same file since is not run."""
+    with silence():
+        torch.jit.save(torch.jit.script(module_of("Branches")), tmp_path / "a.pt")
+    with pytest.raises(TargetError, match="not the one that was inspected"):
+        build_from(tmp_path / "a.pt", Recipe(Maker.TORCHSCRIPT, "file", code_sha256="0" * 64))
 
 
 class TestInputs:

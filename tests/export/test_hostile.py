@@ -185,6 +185,16 @@ def test_a_disk_is_not_filled(scene):
     assert shutil.disk_usage(around.root).free > free - (1 << 30)
 
 
+def test_a_disk_is_not_filled_with_what_nobody_sees(scene):
+    """Files without a name are in no directory: the room that is left tells."""
+    opened, around = scene
+    opened.change(min_free_bytes=shutil.disk_usage(around.root).free - (1 << 30))
+    made = attack(scene, "fill_disk_unseen")
+    opened.change(min_free_bytes=0)
+    assert made.verdict is Verdict.ERROR
+    assert "export.min_free_bytes" in made.reason
+
+
 def test_where_a_wall_is_missing_it_is_refused(tmp_path):
     """Without Landlock no model code runs, and the sentence says what to do; best_effort runs it and says what was missing."""
     missing = tuple(name for name in JOB_LAYERS if name != "landlock")
@@ -200,4 +210,6 @@ def test_where_a_wall_is_missing_it_is_refused(tmp_path):
         made = opened.make(around.root / "model.pth", "torchscript", recipe)
         assert made.verdict is Verdict.VERIFIED, made.reason
         assert [name for name, _ in made.proof["sandbox"]["missing"]] == ["landlock"]
+        (finding,) = [one for one in made.proof["findings"] if one["code"] == "sandbox-degraded"]
+        assert "landlock" in finding["message"]
         around.close()

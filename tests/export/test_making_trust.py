@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from ckptd.export.interface import TargetError
 from ckptd.export.making import make_module
+from ckptd.export.refusal import TargetError
 from ckptd.proof import Maker, Recipe
 
 SOURCE = """

@@ -57,13 +57,13 @@ def test_a_wrong_trace_fails(opened):
 def test_a_checkpoint_that_is_saved_again_meanwhile_is_not_exported(opened):
     """What was inspected is what is exported, or nothing is."""
     checkpoint = save(opened, "changed", module_of("Tied").state_dict())
-    unit = opened.unit(checkpoint, "safetensors")
-    with checkpoint.open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"x")
-    (made,) = opened.make_all([unit])
-    assert made.verdict is not Verdict.VERIFIED
-    assert made.files == {}
+    other = save(opened, "other", {name: value + 1 for name, value in module_of("Tied").state_dict().items()})
+    units = [opened.unit(checkpoint, "safetensors"), opened.unit(checkpoint, "torchscript", recipe_for("Tied"))]
+    checkpoint.write_bytes(other.read_bytes())  # in place, and whole: nothing but its times tells
+    for made in opened.make_all(units):
+        assert made.verdict is Verdict.ERROR
+        assert "saved again meanwhile" in made.reason
+        assert made.files == {}
 
 
 def test_a_lossy_format_is_told_with_what_it_does_to_the_outputs(opened):
@@ -88,6 +88,50 @@ def test_a_recipe_that_does_not_run_costs_a_weights_export_only_its_outputs(open
     assert finding["code"] == "outputs-not-compared"
     assert "missing in the file" in finding["message"]
     close(made)
+
+
+def test_each_output_has_its_own_numbers(opened):
+    """The eleventh comes behind the tenth, and not behind the second."""
+    checkpoint = save(opened, "many", module_of("ManyOutputs").state_dict())
+    inputs, names = (InputSpec("x", ("batch", 4)),), tuple(f"power_{number}" for number in range(12))
+    made = opened.make(checkpoint, "torchscript-trace", recipe_for("ManyOutputs", inputs=inputs, outputs=names))
+    assert made.verdict is Verdict.VERIFIED, made.reason
+    assert [output["name"] for output in made.proof["outputs"]] == [*names]
+    scales = [output["scale"] for output in made.proof["outputs"]]
+    assert scales == sorted(scales)
+    close(made)
+
+
+def test_an_export_that_needs_a_file_that_does_not_go_with_it_is_not_verified(opened):
+    """It is run with nothing beside it but what is put in place."""
+    weights = torch.nn.Linear(4, 2).state_dict()
+    checkpoint = save(opened, "scattered", {f"fc.{name}": value for name, value in weights.items()})
+    made = opened.make(checkpoint, "onnx", recipe_for("Scattered", inputs=(InputSpec("x", ("batch", 4)),)))
+    assert made.verdict is Verdict.ERROR, made.reason
+    assert "elsewhere.bin" in made.reason
+    assert made.scratch is None
+
+
+def test_a_request_that_is_no_json_ends_one_export(opened):
+    """The others go on, and so does the loop."""
+    checkpoint = save(opened, "plain", module_of("Tied").state_dict())
+    wrong = opened.unit(checkpoint, "safetensors")
+    wrong.wanted.options["scale"] = float("inf")
+    failed, made = opened.make_all([wrong, opened.unit(checkpoint, "float16")])
+    assert failed.verdict is Verdict.ERROR
+    assert "not JSON" in failed.reason
+    assert made.verdict is Verdict.VERIFIED, made.reason
+    close(made)
+
+
+def test_what_nobody_took_is_removed_at_the_end(tmp_path):
+    """A result that waits when the runner is closed leaves no directory behind."""
+    with kitchen(tmp_path) as opened:
+        path = save(opened, "m", {"weight": torch.randn(3, 4)})
+        made = opened.make(path, "safetensors")
+        opened.runner.results.append(made)
+        assert made.scratch.path.exists()
+    assert not made.scratch.path.exists()
 
 
 def test_memory_decides_how_many_run_at_once(tmp_path):

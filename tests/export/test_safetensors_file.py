@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from ckptd.export.encodings import Exact
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 from ckptd.export.safetensors_file import plan_file, write_file
 from ckptd.loading.safetensors_header import WORDS
 from tests.corpus import objects, savers

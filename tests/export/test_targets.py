@@ -19,8 +19,8 @@ from ckptd.errors import UsageError
 from ckptd.export.arrays import silence
 from ckptd.export.building import Built, reference
 from ckptd.export.inputs import make_cases, make_inputs
-from ckptd.export.interface import TargetError
 from ckptd.export.preparing import keep_registry
+from ckptd.export.refusal import TargetError
 from ckptd.export.targets import TARGETS, find_target
 from ckptd.export.verification import compare_outputs
 from ckptd.proof import TARGET_NAMES, InputSpec, Maker, Recipe

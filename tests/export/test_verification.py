@@ -50,6 +50,11 @@ def judge(wanted: Any, got: Any, kind: str = "onnx", dtype: str = "float32") -> 
         ([1] * 20, [1] * 17 + [2] * 3, "int8", "int64", "failed"),
         ([1] * 20, [1] * 19 + [2], "safetensors", "int64", "failed"),
         ([True], [False], "onnx", "bool", "failed"),
+        # Values that are all tiny are not equal to anything that is tiny.
+        ([1e-7, 2e-7], [0.0, 0.0], "onnx", "float32", "failed"),
+        ([1e-7, 2e-7], [1e-7, 2.00001e-7], "onnx", "float32", "verified"),
+        ([5e-4, 2e-4], [0.0, 0.0], "int8", "float32", "failed"),
+        ([0.0, 0.0], [1e-8, 0.0], "onnx", "float32", "verified"),
         # NaN and infinities are values at their places.
         ([NAN, 1.0], [NAN, 1.0], "onnx", "float32", "verified"),
         ([NAN, 1.0], [1.0, 1.0], "onnx", "float32", "failed"),

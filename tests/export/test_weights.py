@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 from ckptd.export.weights import Sums, read_weights
 from tests.corpus import objects, savers
 from tests.export.weighing import bits, network, opened, saved

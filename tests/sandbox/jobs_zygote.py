@@ -82,6 +82,7 @@ def look_around(task: Task):
         "home": os.path.expanduser("~"),
         "variables": sorted(os.environ),
         "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+        "threads": resource.getrlimit(resource.RLIMIT_NPROC)[0],
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
     }
 

@@ -384,7 +384,14 @@ def test_every_right_that_the_kernel_knows_is_taken(abi, monkeypatch):
 
 @pytest.mark.parametrize(
     "value",
-    [None, {}, [], {"applied": 1, "missing": [], "landlock_abi": 7}, {"applied": [], "missing": [[1]], "landlock_abi": 0}],
+    [
+        None,
+        {},
+        [],
+        {"applied": 1, "missing": [], "landlock_abi": 7},
+        {"applied": [], "missing": [[1]], "landlock_abi": 0},
+        {"applied": [], "missing": [], "landlock_abi": 1e999},
+    ],
 )
 def test_layers_from_a_stranger_are_checked(value):
     with pytest.raises(WorkerError):

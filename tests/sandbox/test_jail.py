@@ -1,6 +1,7 @@
 """Each wall of a job by itself, and all together, against what hostile model code would try; on the real kernel."""
 
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -98,6 +99,13 @@ def test_memory_is_counted_from_the_fork_on(nursing):
 def test_threads_are_bounded_by_memory(nursing):
     """Each takes address space for its stack."""
     assert 0 < nursing.ask("thread_bomb").answer["threads"] < 200
+
+
+def test_threads_are_counted_in_the_namespace_of_the_job(nursing):
+    """Those with small stacks fit into any memory; without a namespace of its own, others' would count too."""
+    before = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    assert nursing.ask("look_around", jail=without("namespaces")).answer["threads"] == before
+    assert 0 < nursing.ask("look_around").answer["threads"] <= 2048
 
 
 def test_blocks_beyond_the_end_of_a_file_are_refused(nursing):

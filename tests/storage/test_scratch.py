@@ -1,5 +1,6 @@
 """Scratch directories: private, swept, gone with everything in them and nothing outside of them."""
 
+import contextlib
 import os
 import stat
 import time
@@ -84,6 +85,16 @@ def test_what_lies_in_directories_without_rights_is_counted(tmp_path):
         for number in range(200):
             (scratch.path / f"d{number}").mkdir()
         assert used_bytes(scratch.fd) > 1 << 60
+
+
+def test_an_offset_that_is_shared_hides_nothing(tmp_path):
+    """A job has a duplicate of the descriptor, and may leave it at the end of the directory."""
+    with Scratch.make(tmp_path / ".ckptd") as scratch:
+        (scratch.path / "file").write_bytes(b"x" * 100_000)
+        for offset in (1 << 20, (1 << 31) - 1, 1 << 62):  # how far one may go, each file system says itself
+            with contextlib.suppress(OSError):
+                os.lseek(scratch.fd, offset, os.SEEK_SET)
+        assert 100_000 <= used_bytes(scratch.fd) < 200_000
 
 
 def test_what_is_written_is_counted_with_directories(tmp_path):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ckptd.export.interface import Notes, TargetError
+from ckptd.export.interface import Notes
 from ckptd.export.making import listed, reason
+from ckptd.export.refusal import TargetError
 from ckptd.export.targets.opened import Shapes
 from ckptd.export.targets.recurrent import ALL, whole_recurrences
 from ckptd.proof import InputSpec

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ckptd.export.interface import Notes, TargetError
+from ckptd.export.interface import ModuleTarget, Notes
+from ckptd.export.refusal import TargetError
 from ckptd.export.targets.opened import Opened
 from ckptd.model import Json
 
@@ -18,16 +19,13 @@ _DEFAULT_OPSET = 20
 _DEFAULT_EXTERNAL_BYTES = 2_000_000_000
 
 
-class OnnxTarget:
+class OnnxTarget(ModuleTarget):
     """One .onnx file, with its weights in NAME.data beside it where they are large."""
 
     name: ClassVar[str] = "onnx"
     ending: ClassVar[str] = ".onnx"
-    needs_module: ClassVar[bool] = True
-    is_lossy: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     extra: ClassVar[str] = "onnx"
-    deprecated: ClassVar[str] = ""
 
     def options(self, settings: ExportSettings) -> dict[str, Json]:
         """Give the opset, whether sizes stay open, and from which size on weights go into a file of their own."""
@@ -55,8 +53,8 @@ def write_onnx(built: Built, name: str, options: Mapping[str, Json]) -> Notes:
     """
     from ckptd.export.arrays import silence
     from ckptd.export.targets.graph import eager_attention
-    from ckptd.export.targets.onnx_exporters import Wanted, write
-    from ckptd.export.targets.onnx_file import check_file, remove
+    from ckptd.export.targets.onnx_exporters import write
+    from ckptd.export.targets.onnx_file import Wanted, check_file, remove
 
     wanted = Wanted(name, _opset(options), options.get("dynamic") is not False, _is_large(built, options))
     eager_attention()

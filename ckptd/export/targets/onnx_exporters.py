@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ckptd.export.interface import Notes, TargetError
+from ckptd.export.interface import Notes
+from ckptd.export.refusal import TargetError
+from ckptd.export.targets.onnx_file import Wanted, move_weights_out
 from ckptd.model import Json
 
 if TYPE_CHECKING:
@@ -20,21 +21,6 @@ if TYPE_CHECKING:
 #: Source: torch 2.13, torch/onnx/_internal/exporter/_constants.py and torch/onnx/_constants.py.
 _DYNAMO_FROM = 18
 _LEGACY_TO = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a file shall be like.
-
-    Attributes:
-        is_dynamic: sizes that may be open stay so.
-        is_large: the weights go into NAME.data.
-    """
-
-    name: str
-    opset: int
-    is_dynamic: bool = True
-    is_large: bool = False
 
 
 def write(built: Built, wanted: Wanted) -> Notes:
@@ -88,7 +74,6 @@ def _write_dynamo(built: Built, wanted: Wanted) -> Notes:
 def _write_legacy(built: Built, wanted: Wanted) -> Notes:
     """Export the compiled module, whose branches stay in it, or else a trace."""
     from ckptd.export.targets.graph import dynamic_names
-    from ckptd.export.targets.onnx_file import move_weights_out
 
     names = dynamic_names(built.specs) if wanted.is_dynamic else []
     axes = {spec.name: part for spec, part in zip(built.specs, _axes(built, [*names]), strict=False) if part}

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ckptd.export.interface import TargetError
+from ckptd.export.refusal import TargetError
 
 if TYPE_CHECKING:
     from ckptd.export.building import Built
-    from ckptd.export.targets.onnx_exporters import Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a file shall be like.
+
+    Attributes:
+        is_dynamic: sizes that may be open stay so.
+        is_large: the weights go into NAME.data.
+    """
+
+    name: str
+    opset: int
+    is_dynamic: bool = True
+    is_large: bool = False
 
 
 def check_file(built: Built, wanted: Wanted) -> None:

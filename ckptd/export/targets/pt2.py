@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ckptd.export.interface import Notes
+from ckptd.export.interface import ModuleTarget, Notes
 from ckptd.export.targets.opened import Opened
 from ckptd.model import Json
 
@@ -14,16 +14,11 @@ if TYPE_CHECKING:
     from ckptd.settings.exporting import ExportSettings
 
 
-class Pt2Target:
+class Pt2Target(ModuleTarget):
     """The program as `torch.export.load` takes it."""
 
     name: ClassVar[str] = "pt2"
     ending: ClassVar[str] = ".pt2"
-    needs_module: ClassVar[bool] = True
-    is_lossy: ClassVar[bool] = False
-    packages: ClassVar[tuple[str, ...]] = ()
-    extra: ClassVar[str] = ""
-    deprecated: ClassVar[str] = ""
 
     def options(self, settings: ExportSettings) -> dict[str, Json]:
         """Give whether batch and lengths stay open."""

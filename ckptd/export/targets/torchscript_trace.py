@@ -5,31 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from ckptd.export.interface import Notes, TargetError
-from ckptd.export.targets.opened import Opened
-from ckptd.export.targets.torchscript import DEPRECATED, open_script
+from ckptd.export.interface import Notes
+from ckptd.export.refusal import TargetError
+from ckptd.export.targets.torchscript import TorchScriptTarget
 from ckptd.model import Json
 
 if TYPE_CHECKING:
     from ckptd.export.building import Built
-    from ckptd.settings.exporting import ExportSettings
 
 
-class TorchScriptTraceTarget:
+class TorchScriptTraceTarget(TorchScriptTarget):
     """The traced module as `torch.jit.load` takes it."""
 
     name: ClassVar[str] = "torchscript-trace"
     ending: ClassVar[str] = "_traced.pt"
-    needs_module: ClassVar[bool] = True
-    is_lossy: ClassVar[bool] = False
-    packages: ClassVar[tuple[str, ...]] = ()
-    extra: ClassVar[str] = ""
-    deprecated: ClassVar[str] = DEPRECATED
-
-    def options(self, settings: ExportSettings) -> dict[str, Json]:
-        """Give nothing: no setting shapes the file."""
-        del settings
-        return {}
 
     def export(self, built: Built, name: str, options: Mapping[str, Json]) -> Notes:
         """Trace one call of the module and save that."""
@@ -47,8 +36,3 @@ class TorchScriptTraceTarget:
                 raise TargetError(f"torch.jit.trace does not take {built.name}: {reason(error)}") from error
             torch.jit.save(traced, name)
         return {}
-
-    def open(self, name: str, options: Mapping[str, Json]) -> Opened:
-        """Open it by torch.jit.load."""
-        del options
-        return open_script(name)

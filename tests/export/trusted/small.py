@@ -186,6 +186,40 @@ class Extra(nn.Module):
         return self.fc(x)
 
 
+class ManyOutputs(nn.Module):
+    """Twelve outputs, each ten times as large as the one before."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return tuple([self.fc(x) * 10.0**number for number in range(12)])
+
+
+class Scattered(nn.Module):
+    """Its ONNX file keeps the weights in a file of another name than those that an export has."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+        import ckptd.export.targets.onnx_file as written
+
+        honest = written.check_file
+
+        def check_file(built, wanted):
+            import onnx
+
+            honest(built, wanted)
+            apart = {"save_as_external_data": True, "location": "elsewhere.bin", "size_threshold": 0}
+            onnx.save_model(onnx.load(wanted.name), wanted.name, **apart)
+
+        written.check_file = check_file
+
+    def forward(self, x):
+        return self.fc(x)
+
+
 def make(width: int = 3, **options) -> nn.Module:
     """Make a module by a function, which takes any option."""
     made = nn.Linear(4, width)
