@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ckptd.errors import UsageError
+from ckptd.errors import IndexUnavailableError, UsageError
 from ckptd.export.runner import Runner, Told
 from ckptd.export.steps import Unit
 from ckptd.index.store import Store
@@ -24,6 +24,7 @@ from ckptd.jobs.functions import FunctionShelf
 from ckptd.jobs.ingest import Ingest, NextTry
 from ckptd.jobs.losses import Losses
 from ckptd.jobs.own_exports import OwnExports
+from ckptd.jobs.placing import Placing
 from ckptd.jobs.planning import Planning
 from ckptd.jobs.querying import SidecarView, find_best, find_one, find_records, regenerate_sidecar, view_sidecar
 from ckptd.jobs.reading import Reading
@@ -135,7 +136,9 @@ def open_exporting(settings: Settings, store: Store, told: Told) -> Iterator[tup
         runner = stack.enter_context(closing(Runner(selector, settings.export, time.monotonic, told)))
         exporting = _build_exporting(settings, roots, store, recording, own, upkeep, runner)
         yield exporting, roots, lambda: run_until_idle(exporting, upkeep, selector)
-        recording.flush(time.monotonic())
+        if not recording.flush(time.monotonic()):
+            cure = "ask again: what is in place is taken as it is"
+            raise IndexUnavailableError("remember exports", why="the index can't be written just now", cure=cure)
 
 
 def _build_exporting(
@@ -150,7 +153,8 @@ def _build_exporting(
     clocks: Any = {"now": time.monotonic, "wall": time.time}
     planning = Planning(store, Resolving(store, settings), settings.export, own, wall=time.time)
     remembering = Remembering(recording, own, now=time.monotonic)
-    return Exporting(roots, store, planning, remembering, own, upkeep, runner, settings.export, **clocks)
+    placing = Placing(own, remembering, wall=time.time)
+    return Exporting(roots, store, planning, remembering, placing, upkeep, runner, settings.export, **clocks)
 
 
 def find_state_dir(settings: Settings) -> Path:

@@ -29,7 +29,8 @@ _BY_CODE: Final = {
     "changed-while-reading": "write to a temporary name and rename it, as ckptd.save does",
     "inspector-error": "report it with the message and, if you can, the file",
     "inspection-failed": "ckptd tries again by itself; when it stays so, report the message",
-    "sandbox-degraded": 'run a kernel with Landlock and seccomp, or set inspect.sandbox = "required" to refuse instead',
+    "sandbox-degraded": "run a kernel with Landlock and seccomp, or refuse instead: set inspect.sandbox, or export.sandbox, to "
+    '"required"',
     "file-unreadable": "give the user that runs ckptd the right to read it",
     "not-regular": "rename it: only regular files are checkpoints",
     "directory-unreadable": "give the user that runs ckptd the right to list it",

@@ -80,6 +80,8 @@ def derive_inputs(layers: Sequence[Layer], hyperparameters: Mapping[str, Json]) 
 def make_cases(specs: Sequence[InputSpec], sizes: Mapping[str, int] | None = None) -> tuple[Case, ...]:
     """Choose the cases: normal, zeros and ones; a batch of 1 and 3, and two lengths where a dimension is dynamic.
 
+    The last three have the same sizes.
+
     The last one is the largest, and nothing in it has the size 1, which exporters take for a constant.
 
     Args:
@@ -95,10 +97,13 @@ def make_cases(specs: Sequence[InputSpec], sizes: Mapping[str, int] | None = Non
         ("zeros", one, short),
         ("ones", several, short),
         ("normal", one, long),
+        # For an export that takes no sizes but those of the last case, so that it is seen on more than one input.
+        ("zeros", several, long),
+        ("ones", several, long),
         ("normal", several, long),
     ]
-    if not names:  # no second length: the fourth would say what the first does
-        del plan[3]
+    if not names:  # no second length: these would say what the first ones do
+        del plan[3], plan[4]
     return tuple([Case(f"{kind}{number}", number, kind, batch, lengths) for number, (kind, batch, lengths) in enumerate(plan)])
 
 

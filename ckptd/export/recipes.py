@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ckptd.checkpoint.functions import read_function
 from ckptd.export.guarded import Refusal
-from ckptd.export.trust import MAIN, Ground, Trust
+from ckptd.export.trust import MAIN, Ground
 from ckptd.model import Container, Json, Kind, Status
 from ckptd.proof import InputSpec, Maker, Recipe
 from ckptd.text import escape
@@ -72,12 +72,13 @@ class Sources:
     """Who may say how a module is built, beside the checkpoint and its sidecar.
 
     Attributes:
+        ground: the operator's trust, as it stands now.
         function: the training function that belongs to the model by its name.
         remembered: the recipe that fitted another checkpoint of the group.
         entry_points: name → "module:callable", as `read_entry_points` gives it.
     """
 
-    trust: Trust
+    ground: Ground
     recipes: Sequence[RecipeSettings] = ()
     function: FoundFunction | None = None
     remembered: Recipe | None = None
@@ -110,10 +111,9 @@ def resolve(facts: Facts, sources: Sources) -> Recipe | NoRecipe:
     if facts.kind in {Kind.OPTIMIZER, Kind.TENSOR}:
         what = "an optimizer's state" if facts.kind is Kind.OPTIMIZER else "a single tensor"
         return NoRecipe(f"it holds {what} and no module's weights", "save the module's state_dict")
-    ground = sources.trust.examine()
     refusals: list[Refusal] = []
     for ask in _SOURCES:
-        found = ask(facts, sources, ground)
+        found = ask(facts, sources, sources.ground)
         if isinstance(found, Recipe):
             return found
         if found is not None:  # the operator's own recipe is what has to be put right first

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 
 from ckptd.errors import CkptdError, WorkerError
-from ckptd.export.steps import Failed, Made, Step, Unit, run_steps
+from ckptd.export.steps import Failed, Made, Overtaken, Step, Unit, run_steps
 from ckptd.export.targets import find_target
 from ckptd.export.worker import heavy_command, light_command
 from ckptd.policy.exports import Need, admit
@@ -114,6 +114,10 @@ class Runner:
         """Take what jobs answered, start what may start, end what is overdue, too greedy or idle."""
         for nursery in self._nurseries.values():
             nursery.tick(now)
+            while nursery.notes:
+                note = nursery.notes.popleft()
+                if note.id in self._running:
+                    self._told(self._running[note.id].unit, note.text)
         # What is taken may start the next step, in a zygote that was not there before.
         results = [nursery.results for nursery in self._nurseries.values()]
         while (full := next(filter(None, results), None)) is not None:
@@ -173,7 +177,8 @@ class Runner:
     def _fail(self, one: _Running, failed: Failed) -> None:
         one.steps.close()
         one.unit.close()
-        self.results.append(Made(one.unit, failed.verdict, str(failed), failed.proof))
+        overtaken = isinstance(failed, Overtaken)
+        self.results.append(Made(one.unit, failed.verdict, str(failed), failed.proof, is_overtaken=overtaken))
 
     def _start(self, one: _Running) -> None:
         step = one.step

@@ -13,10 +13,10 @@ import numpy as np
 
 from ckptd.errors import FormatError, StorageError
 from ckptd.export.encodings import Encoding, Part
-from ckptd.export.interface import Notes
 from ckptd.export.refusal import TargetError
 from ckptd.export.weights import Weights
 from ckptd.loading.safetensors_header import WORDS, Entry, make_header
+from ckptd.model import Json
 from ckptd.text import escape
 
 #: Keys of the metadata that are not names of tied weights.  "format" is what `safetensors.torch` and transformers look for.
@@ -73,7 +73,7 @@ def plan_file(weights: Weights, encoding: Encoding) -> Plan:
     return Plan(tuple(parts), tuple(entries), metadata, header)
 
 
-def write_file(weights: Weights, fd: int, encoding: Encoding) -> Notes:
+def write_file(weights: Weights, fd: int, encoding: Encoding) -> dict[str, Json]:
     """Write a safetensors file to an empty file; give the notes of the target.
 
     The CRCs of the checkpoint are not looked at here: the checker, another process, reads each of its bytes again, compares
@@ -95,7 +95,7 @@ def write_file(weights: Weights, fd: int, encoding: Encoding) -> Notes:
         for piece in part.pieces(None):
             _write(fd, piece.data.reshape(-1).view(np.uint8).data, at)
             at += piece.data.nbytes
-    notes: Notes = {"tensors": len(weights.tensors), "tied": len(weights.tied), "weights_bytes": weights.nbytes}
+    notes: dict[str, Json] = {"tensors": len(weights.tensors), "tied": len(weights.tied), "weights_bytes": weights.nbytes}
     findings = encoding.findings()
     return {**notes, "findings": [*findings]} if findings else notes
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ckptd.errors import CkptdError, StorageError, WorkerError
+from ckptd.errors import CkptdError, WorkerError
 from ckptd.export.proofs import Compared, Seen, bounded, finding_json, read_compared, read_sizes, read_specs, sandbox_proof
 from ckptd.export.targets import find_target
 from ckptd.model import Identity, Json, Layer, Severity
@@ -47,6 +47,10 @@ class Failed(Exception):  # noqa: N818 — it ends a generator early and never l
         """Make it of an error of ours."""
         verdict = Verdict.UNAVAILABLE if isinstance(error, RefusedError) else Verdict.ERROR
         return cls(verdict, escape(str(error), 1_000))
+
+
+class Overtaken(Failed):
+    """End an export whose checkpoint was saved again meanwhile: its new content is exported in its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ class Made:
     Attributes:
         files: name → what the checker saw, the export itself first; empty unless verified or failed.
         scratch: where they lie; belongs to whoever takes the result, None when there is nothing.
+        is_overtaken: the checkpoint was saved again meanwhile.
     """
 
     unit: Unit
@@ -164,6 +169,7 @@ class Made:
     proof: dict[str, Json]
     files: dict[str, Seen] = field(default_factory=dict)
     scratch: Scratch | None = None
+    is_overtaken: bool = False
 
 
 Steps = Generator[Step, JobResult, Made]
@@ -213,6 +219,8 @@ def _output_steps(
         judged = yield Step("light", "compare", request, (outputs.fd, outputs.fd, scratch.fd), "comparing", readable=(0, 1, 2))
         compared = read_compared(answer_of(judged), [])
         proof |= _module_proof(unit, answer, read_specs(answer.get("specs"))) | _numbers(compared, answer)
+        # The walls that matter: those around the code of a person.
+        proof |= {"sandbox": sandbox_proof(_layers(ran)), "findings": [*_list(proof["findings"]), *_degraded(_layers(ran))]}
     except (Failed, WorkerError) as error:
         message = f"the outputs were not compared: {error}"
         proof["findings"] = [*_list(proof["findings"]), finding_json("outputs-not-compared", escape(message, 1_000))]
@@ -373,8 +381,7 @@ def _degraded(layers: Layers) -> list[Json]:
 
 def _refuse_changed(unit: Unit) -> None:
     if Identity.of(os.fstat(unit.fd))[:4] != unit.identity[:4]:
-        why = "the checkpoint was saved again meanwhile"
-        raise StorageError("export a checkpoint", why=why, cure="it is exported again when its name is quiet")
+        raise Overtaken(Verdict.ERROR, "the checkpoint was saved again meanwhile: it is exported again when its name is quiet")
 
 
 def _take_files(scratch: Scratch, alone: Scratch, name: str) -> list[str]:

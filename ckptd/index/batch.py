@@ -112,12 +112,6 @@ class Batch:
             why["file"] = export.file
         self.audit(f"export.{export.verdict.value}", root, path, export.sha256, now=now, why=why, job=EXPORT)
 
-    def forget_export(self, root: str, path: str, target: str, *, now: float) -> None:
-        """Forget an export, so that it is made anew; a file that lies there stays known as ours."""
-        self._exports.pop((os.fsencode(root), os.fsencode(path), target), None)
-        self._connection.execute(delete(exports).where(*self._exports_at(root, path), exports.c.target == target))
-        self.audit("export.forgotten", root, path, None, now=now, why={"target": target}, job=EXPORT)
-
     def record_recipe(self, group: str, recipe: Recipe, *, sha256: str | None, now: float) -> None:
         """Remember a recipe that fits for its group.
 

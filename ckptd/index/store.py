@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, bindparam, func, select, tuple_
+from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, bindparam, func, select, tuple_
 
 from ckptd.errors import CkptdError, IndexUnavailableError, WorkerError
 from ckptd.index import exported, queries
@@ -242,6 +242,26 @@ class Store:
         with self._reading() as connection:
             return exported.load_exports(connection, where)
 
+    def find_exporters(self, root: str, file: str, checkpoint: str) -> list[str]:
+        """Give the checkpoints that are there, but for one, and that a file is known as an export of.
+
+        Args:
+            root: where they lie.
+            file: path of the export, relative to the root.
+            checkpoint: path of the one that is left out.
+        """
+        above, slash, name = file.rpartition("/")
+        e, p = exports.c, places.c
+        same = (p.host == e.host, p.root == e.root, p.path == e.path, p.state == PlaceState.READY.value)
+        names = (os.fsencode(name), os.fsencode(name.removesuffix(".data")))
+        query = select(e.path).join(places, and_(*same)).where(e.host == self.host, e.root == os.fsencode(root))
+        query = query.where(e.file.in_(names)).distinct().order_by(e.path)
+        if slash:
+            query = query.where(e.path >= os.fsencode(f"{above}/"), e.path < os.fsencode(f"{above}0"))
+        with self._reading() as connection:
+            found = [os.fsdecode(path) for path in connection.scalars(query)]
+        return [path for path in found if path != checkpoint and path.rpartition("/")[0] == above]
+
     def load_exported_places(self, root: str) -> set[str]:
         """Give the places of a root of which exports are known."""
         query = select(exports.c.path).where(exports.c.host == self.host, exports.c.root == os.fsencode(root)).distinct()
@@ -267,24 +287,12 @@ class Store:
         with self._reading() as connection:
             return {row.sha256: row.size_bytes for row in connection.execute(select(c.sha256, c.size_bytes).where(*where))}
 
-    def find_output(self, root: str, path: str) -> str | None:
-        """Give the digest of what we wrote at a place, None when we wrote nothing there."""
-        c = outputs.c
-        where = (c.host == self.host, c.root == os.fsencode(root), c.path == os.fsencode(path))
+    def find_built(self, root: str, targets: Sequence[str]) -> list[str]:
+        """Give the places with an export that was made by a recipe: by now another recipe, or other code, may be there."""
+        c = exports.c
+        where = (c.host == self.host, c.root == os.fsencode(root), c.recipe_digest.is_not(None), c.target.in_(targets))
         with self._reading() as connection:
-            digest: str | None = connection.scalar(select(c.sha256).where(*where))
-        return digest
-
-    def find_siblings(self, root: str, path: str) -> frozenset[str]:
-        """Give the file names of the checkpoints beside one that begin as its name does, up to the first dot."""
-        directory, _, name = path.rpartition("/")
-        above = directory + "/" if directory else ""
-        begin = os.fsencode(above + name.partition(".")[0])
-        c = places.c
-        query = select(c.path).where(*self._in(root), c.path >= begin + b".", c.path < begin + b"/")
-        with self._reading() as connection:
-            found = connection.scalars(query.where(c.state != PlaceState.MISSING.value))
-            return frozenset(os.fsdecode(one)[len(above) :] for one in found) - {name}
+            return [os.fsdecode(path) for path in connection.scalars(select(c.path).where(*where).distinct())]
 
     def find_unexported(self, root: str, wanted: Mapping[str, str]) -> list[str]:
         """Give the places whose content lacks an export, or has one that was unavailable or in error when it was tried.

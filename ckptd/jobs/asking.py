@@ -48,12 +48,14 @@ class RecipeCheck:
         origin: who says the recipe; "" where there is none.
         reason: why it does not fit; empty when it does.
         differences: one line for each parameter that differs.
+        left_out: hyperparameters that the callable does not take, a misspelt one among them.
     """
 
     origin: str
     callable: str | None
     reason: str
     differences: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -86,11 +88,17 @@ def export_one(
 
 
 def run_until_idle(exporting: Exporting, upkeep: Upkeep, selector: selectors.BaseSelector) -> None:
-    """Run the loop of a command until every export is done and every sidecar is written."""
+    """Run the loop of a command until every export is done and every sidecar is written.
+
+    Raises:
+        IndexUnavailableError: the index has been out of reach for a while.
+    """
     while True:
         now = time.monotonic()
         exporting.step(now)
         upkeep.step(now, ())
+        if exporting.failure is not None:
+            raise exporting.failure
         if exporting.is_idle and (upkeep.next_due() or math.inf) > now + _PATIENCE_SECONDS:
             return
         times = [at for at in (exporting.next_due(), upkeep.next_due()) if at is not None]
@@ -131,7 +139,7 @@ def check_recipe(
             fit = check_fit(recipe, record.inspection, fd, Path(record.root, STATE_NAME), settings, selector)
         except Failed as failed:
             return RecipeCheck(recipe.origin, recipe.callable, str(failed))
-    return RecipeCheck(recipe.origin, recipe.callable, fit.problem, fit.differences)
+    return RecipeCheck(recipe.origin, recipe.callable, fit.problem, fit.differences, fit.left_out)
 
 
 def build_model(resolving: Resolving, record: Record, build: Callable[..., Any] | None) -> Any:
@@ -150,6 +158,10 @@ def build_model(resolving: Resolving, record: Record, build: Callable[..., Any] 
             if build is not None:
                 return build_with(build, record.inspection.metadata.hyperparameters, fd)
             resolved = resolving.resolve_in(root_fd, record.root, record)
+            if resolved.recipe is not None and resolved.recipe.origin == "sidecar" and not resolved.recipe.is_exact:
+                # Nothing confines this process: a sidecar may choose among callables that are named, not among all that
+                # lie in a trusted directory.
+                resolved = resolving.resolve_in(root_fd, record.root, record, with_sidecar=False)
             if resolved.recipe is None:
                 cure = "or pass your class: model(name, build=...)"
                 raise NeedsCodeError("build a model", path=escape(record.path), why=resolved.reason, cure=cure)
@@ -181,5 +193,5 @@ def _opened(record: Record, what: str) -> Iterator[tuple[int, int]]:
 
 
 def _overtaken(record: Record, target: str) -> Export:
-    reason = "the checkpoint was saved again or removed meanwhile"
+    reason = "the checkpoint was saved again or removed meanwhile, or its directory is gone"
     return Export(target, Verdict.ERROR, record.sha256 or "", "", reason=reason, at=time.time())

@@ -10,16 +10,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from ckptd.errors import CkptdError, IndexUnavailableError
+from ckptd.errors import IndexUnavailableError
 from ckptd.export.runner import Runner
 from ckptd.export.steps import Made, Unit, Wanted
 from ckptd.index.store import Store
-from ckptd.jobs.own_exports import OwnExports
+from ckptd.jobs.placing import Placing
 from ckptd.jobs.planning import Planning, learn_recipe, weights_bytes
 from ckptd.jobs.reading import OPEN_FLAGS, Place
 from ckptd.jobs.remembering import Remembering
@@ -28,12 +29,9 @@ from ckptd.jobs.upkeep import Upkeep
 from ckptd.model import Identity, PlaceState, Record, Status
 from ckptd.proof import Export, Verdict
 from ckptd.settings.exporting import ExportSettings
-from ckptd.storage.beneath import open_beneath, open_parent_beneath
-from ckptd.storage.placing import place_file
+from ckptd.storage.beneath import open_beneath
 from ckptd.storage.scratch import sweep_scratch
-from ckptd.text import escape
 from ckptd.watch.guard import STATE_NAME
-from ckptd.wire_exports import raw_identity
 
 _log = structlog.get_logger()
 
@@ -43,8 +41,8 @@ MOST_AT_ONCE = 8
 MOST_WAITING = 64
 #: Outcomes that are kept for who asks; a daemon has nobody who does.
 MOST_OUTCOMES = 1_000
-#: What a failed export is called, so that nobody takes it for a good one.
-FAILED_ENDING = ".failed"
+#: So often in a row, a second apart, the index may be unavailable before a command gives up; the daemon never does.
+MOST_FAILURES = 10
 
 _EXPORTED = frozenset((Status.OK, Status.NEEDS_CODE))
 _EVENTS = {
@@ -88,13 +86,14 @@ class Exporting:
     Attributes:
         outcomes: of the last exports, whatever became of them, oldest first.
         verified: how many were made and verified since the start.
+        failure: why the index has been unavailable `MOST_FAILURES` times in a row; None while it has not.
 
     Args:
         roots: by number.
         store: what is known.
         planning: decides what is to be made.
         remembering: writes down what was made.
-        own: knows the files that are ours.
+        placing: puts it where it belongs.
         upkeep: brings the sidecar up to date.
         runner: makes it.
         settings: of exports.
@@ -108,7 +107,7 @@ class Exporting:
         store: Store,
         planning: Planning,
         remembering: Remembering,
-        own: OwnExports,
+        placing: Placing,
         upkeep: Upkeep,
         runner: Runner,
         settings: ExportSettings,
@@ -118,11 +117,13 @@ class Exporting:
     ) -> None:
         self.outcomes: deque[Export] = deque(maxlen=MOST_OUTCOMES)
         self.verified = 0
+        self.failure: IndexUnavailableError | None = None
+        self._failures = 0
         self._roots = roots
         self._store = store
         self._planning = planning
         self._remembering = remembering
-        self._own = own
+        self._placing = placing
         self._upkeep = upkeep
         self._runner = runner
         self._settings = settings
@@ -155,12 +156,16 @@ class Exporting:
         self._due = {place: (min(at, now), asked) for place, (at, asked) in self._due.items()}
 
     def look_for_missing(self, number: int) -> None:
-        """Want what the index says is missing, and what could not be made before: a package or a recipe may be there now."""
-        root = self._roots[number]
-        if not self._settings.targets:
+        """Want what the index says is missing, what could not be made before, and what came of a recipe, which may be another.
+
+        A package or a recipe may be there now, and the code of one may have changed; planning says of each whether it has.
+        """
+        root, targets = self._roots[number], self._settings.targets
+        if not targets:
             return
-        for path in self._store.find_unexported(root.path, self._planning.digests(self._settings.targets)):
-            self._due.setdefault((number, path), (self._now(), Asked(self._settings.targets)))
+        paths = self._store.find_unexported(root.path, self._planning.digests(targets))
+        for path in dict.fromkeys((*paths, *self._store.find_built(root.path, targets))):
+            self._due.setdefault((number, path), (self._now(), Asked(targets)))
 
     def sweep(self, older_than: float) -> None:
         """Remove scratch directories that a kill left."""
@@ -196,9 +201,12 @@ class Exporting:
             if root.incident is not None or record is None or not _is_exportable(record):
                 return
             planned = self._planning.plan(root, record, asked.targets, force=asked.force, by_person=asked.by_person)
-        except IndexUnavailableError:
+        except IndexUnavailableError as error:
+            self._count(error)
             self._due[place] = (self._now() + 1.0, asked)
             return
+        if not any(one.wanted for one in planned):  # else what was made has to be written down first
+            self._count(None)
         for one in planned:
             if one.refused is not None and one.is_news:
                 self._record(place, record, one.refused, asked)
@@ -238,18 +246,19 @@ class Exporting:
     def _finish(self, made: Made) -> None:
         order: _Order = made.unit.order
         try:
-            if self._is_stale(order):
+            if made.is_overtaken or self._is_stale(order):
                 _log.debug("export.overtaken", root=order.record.root, path=order.place[1], target=made.unit.wanted.target)
                 return
             export = self._export_of(made, order)
             if made.scratch is not None and made.verdict in (Verdict.VERIFIED, Verdict.FAILED):
-                export = self._place(made, order, export)
+                export = self._placing.place(made, self._roots[order.place[0]], order.place[1], export)
             self._record(order.place, order.record, export, order.asked)
             learnt = learn_recipe(order.record, export, made.unit.wanted)
             if learnt is not None:
                 self._remembering.recipe(*learnt, order.record.sha256, now=self._wall())
+            self._count(None)
         except IndexUnavailableError as error:
-            _log.error("index.unavailable", reason=str(error), waiting=self.waiting)
+            self._count(error)
             self._try_again(order, made.unit.wanted.target)
         finally:
             if made.scratch is not None:
@@ -259,6 +268,13 @@ class Exporting:
         """Make one target again in a moment, beside whatever else is due there."""
         at, asked = self._due.get(order.place, (self._now() + 1.0, replace(order.asked, targets=())))
         self._due[order.place] = (at, replace(asked, targets=tuple(dict.fromkeys((*asked.targets, target)))))
+
+    def _count(self, error: IndexUnavailableError | None) -> None:
+        """Count how often in a row the index was unavailable, and log the first time."""
+        if error is not None and not self._failures:
+            _log.error("index.unavailable", reason=str(error), waiting=self.waiting)
+        self._failures = self._failures + 1 if error is not None else 0
+        self.failure = error if self._failures >= MOST_FAILURES else None
 
     def _is_stale(self, order: _Order) -> bool:
         """Say whether the name has another content by now; that one is exported in its turn."""
@@ -278,51 +294,13 @@ class Exporting:
             proof=made.proof,
         )
 
-    def _place(self, made: Made, order: _Order, export: Export) -> Export:
-        """Put the files of an export in place, further ones first, so that the export itself is whole when it appears."""
-        root = self._roots[order.place[0]]
-        try:
-            dir_fd, checkpoint = open_parent_beneath(root.handle.fd, order.place[1])
-        except OSError as error:
-            return replace(export, verdict=Verdict.ERROR, reason=f"its directory is gone: {os.strerror(error.errno or 0)}")
-        try:
-            like = os.stat(checkpoint, dir_fd=dir_fd, follow_symlinks=False)
-            ending = FAILED_ENDING if made.verdict is Verdict.FAILED else ""
-            for name in reversed(list(made.files)):
-                self._place_one(made, order, dir_fd, name, name + ending, like)
-            first = next(iter(made.files))
-            identity = Identity.of(os.stat(first + ending, dir_fd=dir_fd, follow_symlinks=False))
-        except (CkptdError, OSError) as error:
-            text = str(error) if isinstance(error, CkptdError) else os.strerror(error.errno or 0)
-            if made.verdict is Verdict.FAILED:  # that it differs stays true
-                return replace(export, reason=escape(f"{export.reason} (it could not be put aside: {text})", 2_000))
-            verdict = Verdict.ERROR if isinstance(error, OSError) or not error.permanent else Verdict.UNAVAILABLE
-            return replace(export, verdict=verdict, reason=escape(text, 1_000))
-        finally:
-            os.close(dir_fd)
-        seen = made.files[first]
-        if made.verdict is Verdict.FAILED:
-            reason = f"{export.reason} (it lies aside as {first}{ending})"
-            return replace(export, reason=reason, proof={**export.proof, "aside": first + ending})
-        return replace(export, file=first, sha256=seen.sha256, size_bytes=seen.size_bytes, identity=raw_identity(identity))
-
-    def _place_one(self, made: Made, order: _Order, dir_fd: int, source: str, name: str, like: os.stat_result) -> None:
-        root, seen = self._roots[order.place[0]], made.files[source]
-        directory = order.place[1].rpartition("/")[0]
-        path = f"{directory}/{name}" if directory else name
-        ours = self._own.find_own(root, dir_fd, path, name)
-        # Written down first, with the stamp that it will have: a kill between the two leaves a file that is known as ours.
-        self._remembering.output(root, path, seen.sha256, raw_identity(seen.identity), now=self._wall())
-        assert made.scratch is not None
-        place_file(made.scratch.fd, source, seen.identity, dir_fd, name, sha256=seen.sha256, ours=ours, like=like)
-
     def _record(self, place: Place, record: Record, export: Export, asked: Asked) -> None:
         self.outcomes.append(export)
         self.verified += export.verdict is Verdict.VERIFIED
-        self._remembering.export(self._roots[place[0]], place[1], export, now=self._wall())
+        then = partial(self._upkeep.state_exports, place)
+        self._remembering.export(self._roots[place[0]], place[1], export, then, now=self._wall())
         if not asked.by_person:  # else whoever waits for it is told
             _tell(record, export)
-        self._upkeep.state_exports(place)
 
 
 def _tell(record: Record, export: Export) -> None:

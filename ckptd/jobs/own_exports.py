@@ -123,7 +123,9 @@ class OwnExports:
                 self.look_up((place,))
             if self.is_exact(place, seen):
                 return seen
-            worth_a_read = self._may_be_ours(seen) and (seen.size_bytes <= MOST_HASHED_BYTES or self.is_own(place, seen))
+            if seen.size_bytes > MOST_HASHED_BYTES and self.is_own(place, seen):
+                return seen  # the very file, but for its ctime; to read gigabytes here would hold up the loop
+            worth_a_read = self._may_be_ours(seen) and seen.size_bytes <= MOST_HASHED_BYTES
             if stat.S_ISREG(status.st_mode) and worth_a_read and self.is_content(digest_of(dir_fd, name)):
                 return seen
         except OSError:
@@ -133,6 +135,19 @@ class OwnExports:
     def _may_be_ours(self, seen: Identity) -> bool:
         """Say whether a file has the size of one of ours, so that a person's is not read for nothing at each look."""
         return seen.size_bytes in self._sizes or None in self._sizes
+
+    def find_exporter(self, root: WatchedRoot, path: str, checkpoint: str) -> str | None:
+        """Give a checkpoint, but for one, that is there and that a file is an export of.
+
+        Args:
+            root: where they lie.
+            path: of the file, relative to the root.
+            checkpoint: path of the one that is left out.
+
+        Raises:
+            IndexUnavailableError: it can't be read just now.
+        """
+        return next(iter(self._store.find_exporters(root.path, path, checkpoint)), None)
 
     def pass_over(self, number: int, files: MutableMapping[str, RawIdentity]) -> None:
         """Take what is ours out of what a scan found."""

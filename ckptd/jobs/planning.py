@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptd.export.interface import Target
 from ckptd.export.steps import Wanted
@@ -15,7 +15,7 @@ from ckptd.jobs.describing import Siblings
 from ckptd.jobs.own_exports import OwnExports
 from ckptd.jobs.resolving import Resolved, Resolving
 from ckptd.jobs.roots import WatchedRoot
-from ckptd.metadata.names import NoNameError, export_name
+from ckptd.metadata.names import SUFFIXES, NoNameError, export_name
 from ckptd.model import Json, Record
 from ckptd.policy.exports import estimate_need, fits
 from ckptd.proof import Export, Maker, Recipe, Verdict, digest_json
@@ -25,8 +25,6 @@ from ckptd.text import escape, format_size
 
 #: Outcomes that stay as they are until digest, recipe or settings change; the others are tried again at a start or on demand.
 _SETTLED = frozenset((Verdict.VERIFIED, Verdict.FAILED))
-#: Makers whose recipe is the file itself: there is nothing to remember for others.
-_OWN_MAKERS = frozenset((Maker.MODULE, Maker.TORCHSCRIPT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,16 @@ class Planning:
         """Name the file; a name once given stays, though a second checkpoint shares the stem by now."""
         if known is not None and known.file is not None and self._own.lies_there(place.root, place.path(known.file)):
             return known.file
-        return export_name(place.checkpoint, ending, Siblings(place.root, place.dir_fd))
+        suffixes = tuple(dict.fromkeys((*SUFFIXES, *place.root.wanted.suffixes)))
+        name = export_name(place.checkpoint, ending, Siblings(place.root, place.dir_fd), suffixes)
+        whole = place.checkpoint + ending
+        return whole if name != whole and self._find_exporter(place, name) is not None else name
+
+    def _find_exporter(self, place: _Beside, name: str) -> str | None:
+        """Give another checkpoint that is there and that a file is an export of."""
+        if not _exists(place.dir_fd, name):
+            return None
+        return self._own.find_exporter(place.root, place.path(name), place.path(place.checkpoint))
 
     def _find_reason(self, target: Target, wanted: Wanted, resolved: Resolved, size_bytes: int) -> str:
         """Say what is missing before an export can be tried at all; empty when nothing is."""
@@ -178,6 +185,9 @@ class Planning:
             own = self._own.find_own(place.root, place.dir_fd, place.path(name), name)
             if own is None and _exists(place.dir_fd, name):
                 return f"{escape(name)} exists, and it is not one that ckptd made: move or rename it"
+            other = self._find_exporter(place, name)
+            if other is not None:
+                return f"{escape(name)} is an export of {escape(other)}: rename one of the two checkpoints"
         disk = os.fstatvfs(place.dir_fd)
         free, kept = disk.f_bavail * disk.f_frsize, self._settings.min_free_bytes
         if free - size_bytes < kept:
@@ -207,12 +217,23 @@ def weights_bytes(record: Record) -> int:
 
 
 def learn_recipe(record: Record, export: Export, wanted: Wanted) -> tuple[str, Recipe] | None:
-    """Give the recipe that an export proved to fit, and the group to remember it for; None when there is nothing to learn."""
-    recipe = wanted.recipe
-    group = None if record.inspection is None else record.inspection.metadata.model_name
-    if export.verdict is not Verdict.VERIFIED or recipe is None or group is None or recipe.maker in _OWN_MAKERS:
+    """Give the recipe that an export proved to fit, and the group to remember it for; None when there is nothing to learn.
+
+    The others of the group have hyperparameters of their own, so only those are kept that the recipe adds to the checkpoint's.
+    A sidecar is writable by whoever may drop a model, and a model may bear any name: of its recipe only the callable is kept,
+    and only where the settings name that one as trusted.
+    """
+    recipe, inspection = wanted.recipe, record.inspection
+    group = None if inspection is None else inspection.metadata.model_name
+    if export.verdict is not Verdict.VERIFIED or recipe is None or inspection is None or group is None:
         return None
-    return None if recipe.origin == "group" else (group, recipe)
+    if recipe.maker is not Maker.CALLABLE or recipe.origin == "group":
+        return None
+    if recipe.origin == "sidecar":
+        return (group, replace(recipe, hyperparameters={}, inputs=(), outputs=())) if recipe.is_exact else None
+    known = inspection.metadata.hyperparameters
+    added = {key: value for key, value in recipe.hyperparameters.items() if key not in known or known[key] != value}
+    return group, replace(recipe, hyperparameters=added)
 
 
 def _options(name: str, settings: ExportSettings) -> dict[str, Json]:

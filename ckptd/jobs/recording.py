@@ -89,10 +89,10 @@ class Recording:
         if idle or len(self._writes) >= MOST_ENTRIES or (due is not None and now >= due):
             self.flush(now)
 
-    def flush(self, now: float) -> None:
-        """Commit; trouble is logged, and everything stays for the next try."""
+    def flush(self, now: float) -> bool:
+        """Commit, and say whether all is written; trouble is logged, and everything stays for the next try."""
         if not self._writes and not self._lines:
-            return
+            return True
         try:
             if self._lines:
                 self._journal.append(self._lines)
@@ -104,11 +104,12 @@ class Recording:
             if self._retry_at is None:
                 _log.error("index.unavailable", reason=str(error), waiting=len(self._writes))
             self._retry_at = now + RETRY_SECONDS
-            return
+            return False
         if self._retry_at is not None:
             _log.info("index.available", written=len(self._writes))
         self._writes, self._since, self._retry_at = [], None, None
         self._tell_all()
+        return True
 
     def _tell_all(self) -> None:
         events, self._events = self._events, []

@@ -94,8 +94,6 @@ def find_exports(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str
                 export = _read_export(line.get("export"))
                 if export is not None and export.target == target:
                     known[target] = export, at
-                elif line.get("export") is None:
-                    known.pop(target, None)
             case {"event": "moved", "root": str(root), "source": str(source)}:
                 exports.pop((root, source), None)
     return {(*place, target): found for place, known in exports.items() for target, found in known.items()}

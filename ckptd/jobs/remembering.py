@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ckptd.errors import IndexUnavailableError
 from ckptd.index.store import Batch
 from ckptd.jobs.own_exports import OwnExports
 from ckptd.jobs.recording import Recording
@@ -45,6 +46,9 @@ class Remembering:
             sha256: of the file.
             identity: by which it is known again without a read.
             now: seconds since the epoch.
+
+        Raises:
+            IndexUnavailableError: it is not written yet, so the file must not get its name.
         """
         self._own.add((root.number, path), identity, sha256)
         self._write(
@@ -59,18 +63,25 @@ class Remembering:
                 "at": now,
             },
         )
-        self._recording.flush(self._now())
+        if not self._recording.flush(self._now()):
+            raise IndexUnavailableError("remember an export", why="the index can't be written just now")
 
-    def export(self, root: WatchedRoot, path: str, export: Export, *, now: float) -> None:
+    def export(
+        self, root: WatchedRoot, path: str, export: Export, then: Callable[[], None] = lambda: None, *, now: float
+    ) -> None:
         """Write down what became of one export, and the file, if it is not known yet as the one that it is.
 
-        It is committed at once, so that the sidecar can be written from the index right behind it.
+        It is committed at once; while the index can't be written it waits there.
 
         Args:
             root: of the checkpoint.
             path: of the checkpoint, relative to the root.
             export: what became of it.
+            then: called once it is committed, so that the sidecar can be written from the index.
             now: seconds since the epoch.
+
+        Raises:
+            IndexUnavailableError: the file is not written down yet.
         """
         if export.file is not None and export.sha256 is not None:
             directory = path.rpartition("/")[0]
@@ -78,14 +89,10 @@ class Remembering:
             if export.identity is None or not self._own.is_exact((root.number, file), export.identity):
                 self.output(root, file, export.sha256, export.identity, now=now)
         self._own.note_export((root.number, path))
-        line = _line(root, path, export.target, now) | {"export": export_to_json(export)}
+        line: dict[str, Any] = {"event": "export", "root": root.path, "path": path, "target": export.target, "at": now}
+        line["export"] = export_to_json(export)
         self._write(lambda batch: batch.record_export(root.path, path, export, now=now), line)
-        self._recording.flush(self._now())
-
-    def forget(self, root: WatchedRoot, path: str, target: str, *, now: float) -> None:
-        """Forget an export, so that it is made anew; a file that lies there stays known as ours."""
-        line = _line(root, path, target, now) | {"export": None}
-        self._write(lambda batch: batch.forget_export(root.path, path, target, now=now), line)
+        self._recording.then(then)
         self._recording.flush(self._now())
 
     def recipe(self, group: str, recipe: Recipe, sha256: str | None, *, now: float) -> None:
@@ -104,7 +111,3 @@ class Remembering:
     def _write(self, write: Callable[[Batch], None], line: dict[str, Any]) -> None:
         self._recording.write(write, self._now())
         self._recording.remember(line)
-
-
-def _line(root: WatchedRoot, path: str, target: str, at: float) -> dict[str, Any]:
-    return {"event": "export", "root": root.path, "path": path, "target": target, "at": at}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ckptd.export.recipes import Facts, FoundFunction, NoRecipe, Sources, read_entry_points, resolve
-from ckptd.export.trust import Trust
+from ckptd.export.trust import Ground, Trust
 from ckptd.index.store import Store
 from ckptd.jobs.functions import MAX_BYTES, FunctionShelf
 from ckptd.jobs.roots import WatchedRoot
@@ -18,6 +20,9 @@ from ckptd.proof import Recipe
 from ckptd.settings import Settings
 from ckptd.storage.beneath import open_parent_beneath
 from ckptd.text import escape
+
+#: For so many seconds the look at the trusted directories counts; a bulk of checkpoints costs one, not one each.
+_GROUND_SECONDS = 1.0
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -40,25 +45,29 @@ class Resolving:
     Args:
         store: remembers what fitted a group.
         settings: recipes, trust and the directories of training functions.
+        now: monotonic seconds.
     """
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, *, now: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._settings = settings
         self._shelf = FunctionShelf(settings.functions)
+        self._now = now
         self._entry_points: tuple[tuple[str, str], ...] | None = None
+        self._ground: tuple[float, Ground] | None = None
 
     def resolve(self, root: WatchedRoot, record: Record) -> Resolved:
         """Give the recipe of a checkpoint in a watched root."""
         return self.resolve_in(root.handle.fd, root.path, record)
 
-    def resolve_in(self, root_fd: int, root: str, record: Record) -> Resolved:
+    def resolve_in(self, root_fd: int, root: str, record: Record, *, with_sidecar: bool = True) -> Resolved:
         """Give the recipe of a checkpoint.
 
         Args:
             root_fd: open root of the checkpoint.
             root: its path.
             record: of the checkpoint, with an inspection.
+            with_sidecar: ask the sidecar too, which whoever may drop a model may write.
         """
         inspection = record.inspection
         assert inspection is not None
@@ -73,13 +82,13 @@ class Resolving:
             status=inspection.status,
             sha256=record.sha256,
             hyperparameters=metadata.hyperparameters,
-            sidecar=_read_sidecar(root_fd, record),
+            sidecar=_read_sidecar(root_fd, record) if with_sidecar else None,
             classes=tuple([str(name) for name in classes]) if isinstance(classes, list) else (),
         )
         if self._entry_points is None:
             self._entry_points = read_entry_points()
         sources = Sources(
-            trust=Trust.of(self._settings.trust),
+            ground=self._look(),
             recipes=self._settings.recipe,
             function=self._find_function(metadata.model_name),
             remembered=None if metadata.model_name is None else self._store.find_recipe(metadata.model_name),
@@ -87,6 +96,13 @@ class Resolving:
         )
         found = resolve(facts, sources)
         return Resolved(reason=escape(str(found), 1_000)) if isinstance(found, NoRecipe) else Resolved(found)
+
+    def _look(self) -> Ground:
+        """Look at the trusted directories, or remember the look of a moment ago; each file is looked at every time."""
+        now = self._now()
+        if self._ground is None or now - self._ground[0] > _GROUND_SECONDS:
+            self._ground = now, Trust.of(self._settings.trust).examine()
+        return self._ground[1]
 
     def _find_function(self, model_name: str | None) -> FoundFunction | None:
         """Read the training function of a model; only those of the operator's own directories ever run."""

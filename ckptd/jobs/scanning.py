@@ -128,6 +128,8 @@ def _export(engine: Engine, selector: selectors.BaseSelector, *, everything: boo
     while not exporting.is_idle:
         exporting.step(time.monotonic())
         ingest.step()
+        if exporting.failure is not None:
+            raise exporting.failure
         due = [at for at in (exporting.next_due(), ingest.next_due()) if at is not None]
         _wait(selector, min(due, default=None))
 

@@ -64,7 +64,7 @@ class ExportSettings(Section):
         Bytes,
         Field(
             ge=MIN_MEMORY_BYTES,
-            description="what all exports at once may use, bytes",
+            description="what all exports at once may use, bytes, beside the 360 MB of the process that holds torch for them",
             json_schema_extra={"shown_default": "half of the machine's memory", "example": "4GiB"},
         ),
     ] = Field(default_factory=_half_of_memory)
@@ -117,7 +117,7 @@ class ExportSettings(Section):
 
 
 class TrustSettings(Section):
-    """Whose code may run, in exports and nowhere else. Empty: nobody's, and only formats that need no code are made."""
+    """Whose code may run: confined in exports, or where Library.model is called. Empty: nobody's; weights are exported."""
 
     callables: Annotated[
         Words,

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     functions: Annotated[
         Paths,
         Field(
-            description="directories with training-function JSON files, read as data and never run",
+            description="directories with training-function JSON files, read as data; only one that is trusted is ever run",
             json_schema_extra={"example": ["functions"]},
         ),
     ] = ()

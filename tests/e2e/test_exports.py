@@ -240,6 +240,10 @@ def test_the_module_comes_back_in_python(project):
     """`ckptd.open(root).model(NAME)` is the class with its weights in eval mode; without trust it says what to add."""
     save(project)
     run_ckptd("scan", cwd=project, env={**environment(project), "CKPTD_EXPORT__TARGETS": "[]"})
+    # What a sidecar chooses in a trusted directory runs in a confined export, and never in the caller's own process.
+    (project / "models" / "chosen.py").write_text("raise SystemExit('a sidecar ran this')\n")
+    beside = project / "trained_models" / "ECGNet_demo_metadata.json"
+    beside.write_text(json.dumps({**sidecar(project), "recipe": "chosen:Net"}, indent=2))
     code = """
 import sys, torch, ckptd
 with ckptd.open(config="ckptd.toml") as library:
@@ -259,4 +263,4 @@ with ckptd.open("trained_models") as library:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "[[recipe]]" in done.stdout
+    assert "trust.directories" in done.stdout

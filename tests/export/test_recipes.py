@@ -61,7 +61,7 @@ def sources(code=None, *, recipes=(), environment=(), function=None, remembered=
     directories = () if code is None else (code,)
     settings = TrustSettings(directories=directories, **trust)
     return Sources(
-        Trust.of(settings, environment=environment),
+        Trust.of(settings, environment=environment).examine(),
         [RecipeSettings(**{"match": "*", **recipe}) for recipe in recipes],
         function,
         remembered,
@@ -294,7 +294,7 @@ def test_a_pickled_module_needs_its_classes(code):
     names = ("torch.nn.modules.linear.Linear", "mine.Net", "mine.Block")
     module = facts(kind=Kind.MODULE, status=Status.NEEDS_CODE, classes=names)
     text = sentence(resolve(module, sources(code, classes=["mine.Net"])))
-    assert 'add "mine.Block" to trust.classes, if you wrote it' in text
+    assert 'add "mine.Block" to trust.classes, and the directory that holds "mine" to trust.directories, if you wrote' in text
     found = resolve(module, sources(code, classes=["mine.Net", "mine.Block"]))
     assert isinstance(found, Recipe)
     assert (found.maker, found.classes, found.directories) == (Maker.MODULE, names, (str(code),))
@@ -400,6 +400,6 @@ def test_no_value_of_a_sidecar_is_a_surprise(value):
 @given(JSON)
 def test_no_sidecar_is_trusted_by_what_it_says(value):
     """Whatever stands in it, without the operator's trust there is no recipe."""
-    found = resolve(facts(sidecar=value), Sources(Trust()))
+    found = resolve(facts(sidecar=value), Sources(Trust().examine()))
     assert isinstance(found, NoRecipe)
     assert str(found).isprintable()

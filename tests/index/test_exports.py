@@ -55,18 +55,6 @@ def test_the_last_word_for_a_target_counts_and_every_one_is_audited(store):
     assert audit(store) == [("export.error", "export"), ("export.failed", "export"), ("export.verified", "export")]
 
 
-def test_a_forgotten_export_is_gone_and_its_file_stays_ours(store):
-    """Others of the same checkpoint stay."""
-    with store.batch() as batch:
-        batch.record_output(ROOT, "a.onnx", digest("onnx"), "export", now=NOW, identity=tuple(identity(100)))
-        batch.record_export(ROOT, "a.pth", export(), now=NOW)
-        batch.record_export(ROOT, "a.pth", export("pt2"), now=NOW)
-    with store.batch() as batch:
-        batch.forget_export(ROOT, "a.pth", "onnx", now=NOW)
-    assert said(store, "a.pth") == {"pt2": Verdict.VERIFIED}
-    assert store.load_own_exports(ROOT) == {"a.onnx": (tuple(identity(100)), digest("onnx"))}
-
-
 def test_only_exports_are_own_exports(store):
     """A sidecar is ours too, and no business of a scan; a file without an identity is known by its digest."""
     with store.batch() as batch:
@@ -74,8 +62,6 @@ def test_only_exports_are_own_exports(store):
         batch.record_output(ROOT, "a.onnx", digest("e"), "export", now=NOW)
     assert store.load_own_exports(ROOT) == {"a.onnx": (None, digest("e"))}
     assert store.own_outputs(ROOT) == {"a_metadata.json": digest("s"), "a.onnx": digest("e")}
-    assert store.find_output(ROOT, "a.onnx") == digest("e")
-    assert store.find_output(ROOT, "b.onnx") is None
 
 
 def test_a_move_leaves_exports_behind_and_their_files_stay_ours(store):
@@ -127,15 +113,6 @@ def test_a_recipe_is_remembered_for_its_group(store, group):
             batch.record_recipe(group, recipe, sha256=digest("a"), now=NOW)
     assert store.find_recipe(group) == RECIPE
     assert store.find_recipe("another") is None
-
-
-def test_siblings_are_those_that_may_share_a_stem(store):
-    """Of the same directory, and there."""
-    names = ("a.pth", "a.pt", "a.b.pth", "ab.pth", "gone.pth", "d/a.pth", "d/a.ckpt", "a.d/a.pt")
-    fill(store, {name: inspection(name) for name in names})
-    assert store.find_siblings(ROOT, "a.pth") >= {"a.pt"}
-    assert not store.find_siblings(ROOT, "a.pth") & {"a.pth", "ab.pth", "a.ckpt"}
-    assert store.find_siblings(ROOT, "d/a.pth") == {"a.ckpt"}
 
 
 DAMAGE = {

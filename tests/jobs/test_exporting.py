@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import selectors
 from collections import deque
 from pathlib import Path
 
 import pytest
 import torch
 
-from ckptd.errors import IndexUnavailableError
+from ckptd.errors import IndexUnavailableError, StorageError
 from ckptd.export.proofs import Seen
 from ckptd.export.steps import Made
-from ckptd.jobs.asking import export_one
-from ckptd.jobs.exporting import Asked, Exporting
+from ckptd.jobs import placing
+from ckptd.jobs.asking import export_one, run_until_idle
+from ckptd.jobs.exporting import MOST_FAILURES, Asked, Exporting
+from ckptd.jobs.placing import Placing
 from ckptd.jobs.planning import Planning
 from ckptd.jobs.remembering import Remembering
 from ckptd.jobs.resolving import Resolving
@@ -87,12 +90,13 @@ class Exports(Stages):
         own, upkeep = self.own_exports, self.ingest.upkeep
         clocks = {"now": self.clock, "wall": lambda: 1e9}
         planning = Planning(self.store, Resolving(self.store, self.settings), self.settings.export, own, wall=clocks["wall"])
+        remembering = Remembering(self.recording, own, now=self.clock)
         self.exporting = Exporting(
             [self.root],
             self.store,
             planning,
-            Remembering(self.recording, own, now=self.clock),
-            own,
+            remembering,
+            Placing(own, remembering, wall=clocks["wall"]),
             upkeep,
             self.runner,
             self.settings.export,
@@ -100,10 +104,12 @@ class Exports(Stages):
         )
         self.ingest._recorded = upkeep.described = self.exporting.arrived
 
-    def save(self, name="m.pth", seed=0):
+    def save(self, name="m.pth", seed=0, hyperparameters=None):
         """Save a checkpoint and let it be indexed."""
         torch.manual_seed(seed)
-        torch.save({"weight": torch.randn(4, 3), "bias": torch.randn(4)}, self.path / name)
+        weights = {"weight": torch.randn(4, 3), "bias": torch.randn(4)}
+        whole = {"model_state_dict": weights, "hyperparameters": hyperparameters}
+        torch.save(weights if hyperparameters is None else whole, self.path / name)
         self.settle(name)
 
     def settle(self, name="m.pth"):
@@ -134,6 +140,14 @@ def place(tmp_path):
 
 def build(place, **settings):
     return Exports(place / "models", place / "state", **settings)
+
+
+def write_nets(place, more=""):
+    """Write a module of the operator's, and give its directory."""
+    code = place / "code"
+    code.mkdir(exist_ok=True)
+    (code / "nets.py").write_text(f"import torch\n\ndef net():\n    return torch.nn.Linear(3, 4)\n{more}")
+    return str(code)
 
 
 def test_a_name_is_exported_when_it_is_quiet(place):
@@ -265,6 +279,50 @@ def test_every_target_is_made_again_when_the_index_could_not_be_read(place):
     }
 
 
+def test_nothing_gets_its_name_while_the_index_cannot_be_written(place):
+    """A file that nobody knows as ours would be taken for a newcomer; it is made when the index is there again."""
+    exports = build(place)
+    exports.save()
+    batch = exports.store.batch
+
+    def refuse():
+        raise IndexUnavailableError("write the index", why="the disk is full")
+
+    exports.store.batch = refuse
+    exports.step(QUIET)
+    for _ in range(MOST_FAILURES // 2):
+        exports.step(2.0)
+    assert [path.name for path in (place / "models").glob("m.s*")] == []
+    assert exports.exporting.failure is None
+    for _ in range(MOST_FAILURES):
+        exports.step(2.0)
+    assert isinstance(exports.exporting.failure, IndexUnavailableError)
+    with selectors.DefaultSelector() as selector, pytest.raises(IndexUnavailableError, match="can't be written"):
+        run_until_idle(exports.exporting, exports.ingest.upkeep, selector)
+    exports.store.batch = batch
+    exports.step(2.0)
+    assert exports.known()["safetensors"].verdict is Verdict.VERIFIED
+    assert exports.exporting.failure is None
+    assert (place / "models" / "m.safetensors").exists()
+
+
+def test_one_that_succeeds_takes_the_failed_one_away(place):
+    """And a person's file of that name is left."""
+    exports = build(place, targets=("safetensors", "int8"))
+    exports.runner.verdict = Verdict.FAILED
+    exports.save()
+    exports.step(QUIET)
+    aside = place / "models" / "m.safetensors.failed"
+    assert aside.exists()
+    exports.runner.verdict = Verdict.VERIFIED
+    (place / "models" / "m.int8.safetensors.failed").write_bytes(b"mine")
+    exports.save(seed=1)
+    exports.step(QUIET)
+    assert exports.known()["safetensors"].verdict is Verdict.VERIFIED
+    assert not aside.exists()
+    assert (place / "models" / "m.int8.safetensors.failed").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("verdict", [Verdict.ERROR, Verdict.UNAVAILABLE])
 def test_what_could_not_be_made_is_tried_at_the_next_look(place, verdict):
     """Not again and again; but when the whole is looked at."""
@@ -320,6 +378,36 @@ def test_checkpoints_that_share_a_stem_get_names_of_their_own(place):
     assert exports.known("b.pth")["safetensors"].file == "b.pth.safetensors"
 
 
+def test_no_export_takes_the_place_of_another_checkpoints(place):
+    """`a.pth` beside `a.pt` is exported to what `a.pth.pth` would be: the second one gets another name."""
+    exports = build(place)
+    for seed, name in enumerate(("a.pth", "a.pt")):
+        exports.save(name, seed=seed)
+    exports.step(QUIET)
+    first = exports.known("a.pth")["safetensors"].file
+    before = (place / "models" / first).read_bytes()
+    exports.save("a.pth.pth", seed=2)
+    exports.step(QUIET)
+    assert first == "a.pth.safetensors"
+    assert (place / "models" / first).read_bytes() == before
+    assert exports.known("a.pth.pth")["safetensors"].file == "a.pth.pth.safetensors"
+
+
+def test_two_that_are_made_at_once_do_not_share_a_file(place):
+    """Neither lay there when they were planned: the second one is told, and gets its name at the next look."""
+    exports = build(place)
+    exports.runner.held = []
+    for seed, name in enumerate(("a.pth.pth", "a.pt", "a.pth")):
+        exports.save(name, seed=seed)
+    exports.step(QUIET)
+    exports.runner.release()
+    exports.step()
+    known = {name: exports.known(name)["safetensors"] for name in ("a.pth", "a.pth.pth")}
+    (done,) = [name for name, one in known.items() if one.verdict is Verdict.VERIFIED]
+    (other,) = known.keys() - {done}
+    assert f"an export of {done}" in known[other].reason
+
+
 def test_a_file_beside_an_export_goes_with_it(place):
     """What ONNX keeps in NAME.onnx.data is put in place first, and is ours."""
     exports = build(place)
@@ -328,6 +416,26 @@ def test_a_file_beside_an_export_goes_with_it(place):
     exports.step(QUIET)
     assert (place / "models" / "m.safetensors.data").exists()
     assert set(exports.store.own_outputs(exports.root.path)) >= {"m.safetensors", "m.safetensors.data"}
+
+
+def test_an_old_model_never_lies_beside_new_weights(place, monkeypatch):
+    """The second of two renames fails: there is no model then, rather than one that loads and is wrong."""
+    exports = build(place)
+    exports.runner.reason = "large"
+    exports.save()
+    exports.step(QUIET)
+    exports.save(seed=1)
+    put = placing.place_file
+
+    def refuse_the_model(scratch, source, *args, **more):
+        if not source.endswith(".data"):
+            raise StorageError("place an export", why="a kill came")
+        return put(scratch, source, *args, **more)
+
+    monkeypatch.setattr(placing, "place_file", refuse_the_model)
+    exports.step(QUIET)
+    assert exports.known()["safetensors"].verdict is Verdict.ERROR
+    assert [path.name for path in (place / "models").glob("m.s*")] == ["m.safetensors.data"]
 
 
 def test_without_a_recipe_the_sentence_says_what_to_add_once(place):
@@ -353,11 +461,8 @@ def test_more_than_fits_is_refused_in_a_sentence(place):
 
 
 def test_a_recipe_that_fitted_is_remembered_for_the_group(place):
-    """The next checkpoint of the model needs none of its own, while its callable is trusted."""
-    code = place / "code"
-    code.mkdir()
-    (code / "nets.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(3, 4)\n")
-    exports = build(place, targets=("onnx",), trust={"directories": [str(code)]})
+    """The next checkpoint of the model needs none of its own, while its callable is named as trusted."""
+    exports = build(place, targets=("onnx",), trust={"callables": ["nets:net"], "directories": [write_nets(place)]})
     exports.save("BiLSTM_ECG_acc80.pth")
     sidecar = place / "models" / "BiLSTM_ECG_acc80_metadata.json"
     document = json.loads(sidecar.read_text())
@@ -369,6 +474,45 @@ def test_a_recipe_that_fitted_is_remembered_for_the_group(place):
     exports.step(QUIET)
     assert exports.known("BiLSTM_ECG_acc81.pth")["onnx"].verdict is Verdict.VERIFIED
     assert exports.runner.units[-1].wanted.recipe.origin == "group"
+
+
+def test_what_a_sidecar_chose_in_a_trusted_directory_stays_with_its_checkpoint(place):
+    """Whoever may drop a model may give it any name: their choice must not become that of a whole group."""
+    exports = build(place, targets=("onnx",), trust={"directories": [write_nets(place)]})
+    exports.save("BiLSTM_ECG_acc80.pth")
+    sidecar = place / "models" / "BiLSTM_ECG_acc80_metadata.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "recipe": "nets:net"}, indent=2))
+    exports.step(QUIET)
+    assert exports.known("BiLSTM_ECG_acc80.pth")["onnx"].verdict is Verdict.VERIFIED
+    exports.recording.flush(exports.clock())
+    assert exports.store.find_recipe("BiLSTM") is None
+
+
+def test_others_of_a_group_keep_their_own_hyperparameters(place):
+    """Only what the recipe adds to those of its checkpoint is remembered."""
+    recipe = {"match": "BiLSTM_ECG_acc80*", "callable": "nets:net", "hyperparameters": {"depth": 2}}
+    exports = build(place, targets=("onnx",), trust={"directories": [write_nets(place)]}, recipe=[recipe])
+    exports.save("BiLSTM_ECG_acc80.pth", hyperparameters={"hidden": 5})
+    exports.step(QUIET)
+    assert exports.runner.units[-1].wanted.recipe.hyperparameters["hidden"] == 5
+    exports.recording.flush(exports.clock())
+    assert exports.store.find_recipe("BiLSTM").hyperparameters == {"depth": 2}
+
+
+def test_changed_code_is_noticed_at_a_start(place):
+    """An export that was made by other code than there is now is made anew."""
+    recipe = {"match": "*", "callable": "nets:net"}
+    exports = build(place, targets=("onnx", "safetensors"), trust={"directories": [write_nets(place)]}, recipe=[recipe])
+    exports.save()
+    exports.step(QUIET)
+    assert len(exports.runner.units) == 2
+    exports.exporting.look_for_missing(0)
+    exports.step(QUIET)
+    assert len(exports.runner.units) == 2
+    write_nets(place, "# better\n")
+    exports.exporting.look_for_missing(0)
+    exports.step(QUIET)
+    assert [unit.wanted.target for unit in exports.runner.units[2:]] == ["onnx"]
 
 
 def test_asking_gives_each_target_in_the_order_asked_for(place):
@@ -387,10 +531,7 @@ def test_asking_gives_each_target_in_the_order_asked_for(place):
 
 def test_a_recipe_that_a_person_adds_is_taken_up(place):
     """Written into the sidecar of a known checkpoint: its exports come without another save."""
-    code = place / "code"
-    code.mkdir()
-    (code / "nets.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(3, 4)\n")
-    exports = build(place, targets=("onnx",), trust={"directories": [str(code)]})
+    exports = build(place, targets=("onnx",), trust={"directories": [write_nets(place)]})
     exports.save()
     exports.step(QUIET)
     assert exports.known()["onnx"].verdict is Verdict.UNAVAILABLE

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from ckptd.jobs.own_exports import OwnExports
 from ckptd.model import Identity, PlaceState
 from ckptd.proof import Export, Verdict
 from tests.jobs.stages import names, staged
@@ -199,6 +200,15 @@ def test_only_ours_may_be_replaced(models):
         (models / "a_scripted.pt").unlink()
         (models / "a_scripted.pt").symlink_to("/etc/passwd")
         assert find() is None
+
+
+def test_what_another_process_placed_a_moment_ago_is_ours(models):
+    """A command and the daemon export side by side: the index is asked before a file is taken for a person's."""
+    with staged(models, suffixes=SUFFIXES) as stages:
+        begin(stages)
+        own = OwnExports([stages.root], stages.store)
+        fd = stages.root.handle.fd
+        assert own.find_own(stages.root, fd, "a_scripted.pt", "a_scripted.pt") == Identity.of((models / "a_scripted.pt").stat())
 
 
 def test_a_kill_between_the_note_and_the_placing_loses_nothing(models):

@@ -41,12 +41,11 @@ RECIPE = Recipe(Maker.CALLABLE, "settings", "models:Net")
 
 
 def export_line(path, export, *, at=1.0, **more):
-    value = None if export is None else export_to_json(export)
-    return {"event": "export", "root": "/r", "path": path, "target": "onnx", "export": value, "at": at, **more}
+    return {"event": "export", "root": "/r", "path": path, "target": "onnx", "export": export_to_json(export), "at": at, **more}
 
 
 def test_the_last_word_about_each_export_counts():
-    """A forgotten one is none, one that makes no sense is passed over, and those of a renamed checkpoint stay behind."""
+    """One that makes no sense is passed over, and those of a renamed checkpoint stay behind."""
     failed = replace(EXPORT, verdict=Verdict.FAILED)
     lines = [
         *LINES,
@@ -54,8 +53,6 @@ def test_the_last_word_about_each_export_counts():
         export_line("a.pth", EXPORT, at=2.0),
         export_line("a.pth", EXPORT) | {"export": {"target": "onnx"}},
         export_line("a.pth", failed, target="pt2"),
-        export_line("b.pth", EXPORT),
-        export_line("b.pth", None),
         export_line("c.pth", EXPORT),
         {"event": "moved", "root": "/r", "path": "d.pth", "source": "c.pth", "at": 3.0},
         export_line("e.pth", EXPORT, at="yesterday"),

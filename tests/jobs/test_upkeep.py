@@ -223,22 +223,18 @@ def test_a_new_content_has_none_until_they_are_made(models):
         assert list(exports_of(models)) == ["torchscript"]
 
 
-def test_a_forgotten_export_is_said_no_more(models):
-    """And neither is one that came to nothing."""
+def test_an_export_that_came_to_nothing_is_said_no_more(models):
+    """Whatever was said of it before."""
     with staged(models) as stages:
         index(stages, "a.pth")
         export = place_export(stages, file="a.onnx")
         remembering = stages.ingest.remembering
-        for undo in (
-            lambda: remembering.forget(stages.root, "a.pth", "torchscript", now=3.0),
-            lambda: remembering.export(stages.root, "a.pth", replace(export, verdict=Verdict.FAILED), now=4.0),
-        ):
-            remembering.export(stages.root, "a.pth", export, now=2.0)
-            stages.ingest.upkeep.state_exports((0, "a.pth"))
-            assert list(exports_of(models)) == ["torchscript"]
-            undo()
-            stages.ingest.upkeep.state_exports((0, "a.pth"))
-            assert exports_of(models) == {}
+        remembering.export(stages.root, "a.pth", export, now=2.0)
+        stages.ingest.upkeep.state_exports((0, "a.pth"))
+        assert list(exports_of(models)) == ["torchscript"]
+        remembering.export(stages.root, "a.pth", replace(export, verdict=Verdict.FAILED), now=4.0)
+        stages.ingest.upkeep.state_exports((0, "a.pth"))
+        assert exports_of(models) == {}
 
 
 def test_a_refused_statement_is_tried_again(models):
