@@ -12,7 +12,7 @@ from typing import Any
 
 from ckptd.errors import IndexUnavailableError, UsageError
 from ckptd.export.runner import Runner, Told
-from ckptd.export.steps import Unit
+from ckptd.export.units import Unit
 from ckptd.index.store import Store
 from ckptd.jobs.asking import Drive, RecipeCheck, build_model, check_recipe, export_one, run_until_idle, suggest_recipe
 from ckptd.jobs.checks import Check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,17 +106,23 @@ def check(name: str, *, as_json: bool) -> int:
                 "fits": found.fits,
                 "reason": found.reason,
                 "differences": list(found.differences),
+                "left_out": list(found.left_out),
             }
         )
         return 0 if found.fits else 1
     shown = escape(found.callable or found.origin or "no recipe", 300)
     if found.fits:
         click.echo(f"{shown} fits: every parameter has its place (recipe from {escape(found.origin, 300)})")
-        return 0
-    click.echo(f"{shown}: {escape(found.reason, 2_000)}")
+    elif found.reason:
+        named = "" if found.reason.startswith(shown) else f"{shown}: "
+        click.echo(f"{named}{escape(found.reason, 2_000)}")
+    else:
+        click.echo(f"{shown} does not fit (recipe from {escape(found.origin, 300)}):")
     for line in found.differences:
         click.echo(f"  {escape(line, 500)}")
-    return 1
+    if found.left_out:
+        click.echo(f"it does not take these hyperparameters, so they were left out: {', '.join(found.left_out)}")
+    return 0 if found.fits else 1
 
 
 RECIPE_VERBS: tuple[Verb, ...] = (suggest, check)
@@ -128,9 +135,12 @@ def _read_targets(text: str | None) -> tuple[str, ...] | None:
         return None
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     unknown = [name for name in names if name not in TARGET_NAMES]
-    if unknown or not names:
-        why = f"there are {', '.join(TARGET_NAMES)}"
-        raise UsageError("export", path=escape(", ".join(unknown) or text), why=why)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0].lower(), TARGET_NAMES, n=1, cutoff=0.6)
+        meant = f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(TARGET_NAMES)}"
+        raise UsageError("export", path=f"--to {escape(','.join(unknown))}", why=f'"{escape(unknown[0])}" is no target{meant}')
+    if not names:
+        raise UsageError("export", path="--to", why="no target is named", cure=f"there are {', '.join(TARGET_NAMES)}")
     return names
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ckptd.errors import WorkerError
-from ckptd.export.steps import Failed, answer_of, layers_json
+from ckptd.export.steps import answer_of, layers_json
+from ckptd.export.units import Failed
 from ckptd.export.worker import heavy_command
 from ckptd.model import Inspection, Json
 from ckptd.policy.exports import estimate_need
@@ -27,6 +28,7 @@ _FILE_BYTES = 64 << 20
 _SCRATCH_BYTES = 4 * _FILE_BYTES
 #: Differences that are taken from an answer; a worker names fewer.
 _MOST_LINES = 1_000
+_MOST_LEFT_OUT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,12 @@ class Fit:
     Attributes:
         differences: one line for each parameter or buffer that differs; escaped.
         problem: what else is wrong: the inputs are not known; empty when nothing is.
+        left_out: hyperparameters that the callable does not take; escaped.
     """
 
     differences: tuple[str, ...] = ()
     problem: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def check_fit(
@@ -109,7 +113,10 @@ def _read(answer: dict[str, Any]) -> Fit:
     lines = [_line(item) for item in found[:_MOST_LINES] if isinstance(item, dict)]
     if answer["count"] > len(lines):
         lines.append(f"and {answer['count'] - len(lines)} more")
-    return Fit(tuple(lines), escape(problem, 1_000) if isinstance(problem, str) else "")
+    notes = answer.get("notes")
+    left = notes.get("left_out") if isinstance(notes, dict) else None
+    left_out = tuple([escape(str(key), 80) for key in left[:_MOST_LEFT_OUT]]) if isinstance(left, list) else ()
+    return Fit(tuple(lines), escape(problem, 1_000) if isinstance(problem, str) else "", left_out)
 
 
 def _line(item: dict[str, Any]) -> str:

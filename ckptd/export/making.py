@@ -115,7 +115,7 @@ def _import(module: str) -> ModuleType:
         raise TargetError(f"{escape(module)} can't be imported: there is no module {missing}: {cure}") from error
     except (Exception, SystemExit) as error:
         cure = 'what only training does belongs under if __name__ == "__main__", or into another file'
-        raise TargetError(f"{escape(module)} can't be imported: {reason(error)}: {cure}") from error
+        raise TargetError(f"{escape(module)} can't be imported ({reason(error)}): {cure}") from error
 
 
 def _is_defined_below(found: Any, directories: Sequence[str]) -> bool:

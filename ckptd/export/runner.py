@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import Callable, Generator
 
 from ckptd.errors import CkptdError, WorkerError
-from ckptd.export.steps import Failed, Made, Overtaken, Step, Unit, run_steps
+from ckptd.export.steps import run_steps
 from ckptd.export.targets import find_target
+from ckptd.export.units import Failed, Made, Overtaken, Step, Unit
 from ckptd.export.worker import heavy_command, light_command
 from ckptd.policy.exports import Need, admit
 from ckptd.proof import Verdict
-from ckptd.sandbox.jail import Jail, library_paths
+from ckptd.sandbox.jail import MOST_THREADS, Jail, library_paths
 from ckptd.sandbox.limits import JOB_LAYERS
 from ckptd.sandbox.nursery import Job, JobResult, Nursery
 from ckptd.settings.exporting import ExportSettings
@@ -204,17 +205,21 @@ class Runner:
     def _end_greedy(self) -> None:
         """End jobs whose scratch grows beyond what any export takes: a file's own limit does not bound their number.
 
-        Files without a name, which stay open, are seen by nobody; so the disk itself is looked at too.
+        Files without a name, which stay open, are seen by nobody; so the disk itself is looked at too.  Nor does the kernel's
+        limit on threads bind root.
         """
         for job, one in list(self._running.items()):
             step = one.step
             assert step is not None
+            nursery, why = self._nursery(step.zygote, one.unit), ""
             if any(used_bytes(step.fds[index]) > one.unit.scratch_bytes for index in step.writable):
                 why = f"it wrote more than {one.unit.scratch_bytes} bytes"
-                self._nursery(step.zygote, one.unit).cancel(job, WorkerError("a worker was ended", why=why))
             elif any(free_bytes(step.fds[index]) < self.settings.min_free_bytes for index in step.writable):
                 why = "the disk got fuller than export.min_free_bytes allows"
-                self._nursery(step.zygote, one.unit).cancel(job, WorkerError("a worker was ended", why=why))
+            elif nursery.count_threads(job) > MOST_THREADS:
+                why = f"it started more than {MOST_THREADS} threads"
+            if why:
+                nursery.cancel(job, WorkerError("a worker was ended", why=why))
 
     # — zygotes —
 

@@ -107,7 +107,8 @@ def describe(differences: Sequence[Difference]) -> str:
     """Say in one bounded sentence where a module and a file differ."""
     shown = "; ".join(str(difference) for difference in differences[:_MOST_DIFFERENCES])
     more = f"; and {len(differences) - _MOST_DIFFERENCES} more" if len(differences) > _MOST_DIFFERENCES else ""
-    return f"the module and the file do not fit: {shown}{more}"
+    cure = "correct the class or the hyperparameters (`ckptd recipe check` names every difference)"
+    return f"the module and the file do not fit; {cure}: {shown}{more}"
 
 
 def _with_metadata(state: dict[str, Any], metadata: Any) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _of_the_file(inspection: Inspection) -> Iterator[str]:
     kind = inspection.kind.value.replace("_", " ") if inspection.kind is not None else "unknown"
     yield f"# {kind}, {totals.parameters:,} parameters in {totals.count:,} tensors"
     if inspection.kind is Kind.MODULE:
-        yield "# it is a pickled module: naming its classes in trust.classes does without a recipe"
+        yield "# it is a pickled module: its classes in trust.classes and their code in trust.directories do without a recipe"
 
 
 def _of_the_layers(layers: Sequence[Layer]) -> Iterator[str]:
@@ -126,9 +126,13 @@ def _inputs(candidates: Sequence[Derived]) -> Iterator[str]:
         yield 'inputs = [{ name = "input", shape = ["batch", 1] }]'
         return
     yield "# without inputs these are tried in turn; take the # away to say which:"
-    for candidate in candidates[:5]:
-        yield f"# {_plain(candidate.why)}"
-        yield f"# inputs = [{', '.join(_toml(_spec(spec)) for spec in candidate.specs)}]"
+    shown: dict[str, str] = {}
+    for candidate in candidates:  # those that differ only in the sizes that are tried look alike here
+        specs = ", ".join(_toml(_spec(spec)) for spec in candidate.specs)
+        shown.setdefault(f"# inputs = [{specs}]", candidate.why)
+    for line, why in list(shown.items())[:5]:
+        yield f"# {_plain(why)}"
+        yield line
 
 
 def _spec(spec: InputSpec) -> dict[str, Json]:

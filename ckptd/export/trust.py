@@ -131,11 +131,16 @@ class Ground:
         return tuple([name for name in names if name not in known])
 
     def missing_package(self, names: Sequence[str]) -> str | None:
-        """Give the first module or package of dotted names that lies neither in a trusted directory nor among the installed."""
+        """Give the first package of dotted classes that lies neither in a trusted directory nor among the installed ones."""
         search = (*self.directories, *self.trust.environment)
-        heads = dict.fromkeys(name.partition(".")[0] for name in names)
-        known = (*sys.builtin_module_names, MAIN)
-        return next((h for h in heads if h.isidentifier() and h not in known and not find_module_file(h, search)), None)
+        for name in names:
+            parts = name.split(".")[:-1]
+            if not parts or not all(part.isidentifier() for part in parts) or parts[0] in sys.builtin_module_names:
+                continue
+            # Of "nets.Outer.Inner" the module is only "nets".
+            if not any(find_module_file(".".join(parts[:end]), search) for end in range(len(parts), 0, -1)):
+                return parts[0]
+        return None
 
     def class_of_script(self, name: str) -> str | None:
         """Give the one class of trust.classes that "__main__.Net" can mean: pickles call the script that saved them so."""

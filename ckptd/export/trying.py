@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ def find_inputs(module: Any, recipe: Recipe, layers: Sequence[Layer], hyperparam
     wanted = required_inputs(module)
     known = {**hyperparameters, **_facts_of(module)}
     refusals: list[str] = []
+    first: Derived | None = None
     partly: Tried | None = None
     for derived in derive_inputs(layers, known):
         if wanted is not None and not wanted[0] <= len(derived.specs) <= wanted[1]:
@@ -53,13 +55,14 @@ def find_inputs(module: Any, recipe: Recipe, layers: Sequence[Layer], hyperparam
             tried = _try(module, derived)
         except TargetError as error:
             refusals.append(str(error))
+            first = first or derived
             continue
         if not tried.fixed:
             return tried
         partly = partly or tried
     if partly is not None:
         return partly
-    raise TargetError(_refusal(module, refusals, wanted))
+    raise TargetError(_refusal(module, refusals, wanted, first))
 
 
 def required_inputs(module: Any) -> tuple[int, int] | None:
@@ -186,15 +189,20 @@ def _is_opaque(parameters: Sequence[inspect.Parameter]) -> bool:
     return {p.kind for p in parameters} == {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
-def _refusal(module: Any, refusals: Sequence[str], wanted: tuple[int, int] | None) -> str:
+def _refusal(module: Any, refusals: Sequence[str], wanted: tuple[int, int] | None, first: Derived | None) -> str:
     names = [p.name for p in _parameters(module) or () if p.default is p.empty and p.kind is not p.VAR_POSITIONAL] or ["input"]
     what = (
         f"{escape(type(module).__name__, 80)} takes {', '.join(names)}" if wanted is not None else "nobody says what it takes"
     )
     tried = f"; {len(refusals)} guesses failed, the first with {refusals[0]}" if refusals else ""
-    return f"its inputs are unknown ({what}{tried}): name them in the recipe, as in {_example_line(names)}"
+    example = _example_line(names, first)
+    return f"its inputs are unknown ({what}{tried}): name them in the recipe with their real sizes, as in {example}"
 
 
-def _example_line(names: Sequence[str]) -> str:
-    inner = ", ".join(f'{{ name = "{name}", shape = ["batch", 16] }}' for name in names[:4])
-    return f"inputs = [{inner}]"
+def _example_line(names: Sequence[str], first: Derived | None) -> str:
+    """Write a line to copy; its sizes are those of the first guess where that one has as many inputs."""
+    shapes: list[Sequence[int | str]] = [spec.shape for spec in first.specs] if first is not None else []
+    if len(shapes) != len(names):
+        shapes = [(_BATCH, 16)] * len(names)
+    inner = [f'{{ name = "{name}", shape = {json.dumps(list(shape))} }}' for name, shape in zip(names, shapes, strict=True)]
+    return f"inputs = [{', '.join(inner[:4])}]"

@@ -67,12 +67,14 @@ def _field(sort: str) -> str:
     return sort.lower().replace("-", "_")
 
 
-def select_records(connection: Connection, host: str, where: Filter, root: bytes | None = None) -> list[Record]:
+def select_records(
+    connection: Connection, host: str, where: Filter, root: bytes | None = None, *, with_copies: bool = True
+) -> list[Record]:
     """Give the records that fit a condition, whole: with their tensors one by one and their layers."""
     query = _records(host, whole=True).where(where)
     if root is not None:
         query = query.where(_p.root == root)
-    return _read(connection, host, query.order_by(_p.path, _p.id))
+    return _read(connection, host, query.order_by(_p.path, _p.id), with_copies=with_copies)
 
 
 def find_sorted(
@@ -237,9 +239,10 @@ def _select_numbered(connection: Connection, host: str, numbers: Sequence[int]) 
     return sorted(found, key=lambda record: (record.path, record.id))
 
 
-def _read(connection: Connection, host: str, query: Select[Any]) -> list[Record]:
+def _read(connection: Connection, host: str, query: Select[Any], *, with_copies: bool = True) -> list[Record]:
     rows = connection.execute(query).all()
-    copies = _find_copies(connection, host, {row.sha256 for row in rows if row.sha256 is not None})
+    digests = {row.sha256 for row in rows if row.sha256 is not None} if with_copies else set[str]()
+    copies = _find_copies(connection, host, digests)
     return [_record(row, copies) for row in rows]
 
 

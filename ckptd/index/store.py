@@ -202,10 +202,17 @@ class Store:
                             _recall(found.setdefault(identity, []), row, identity)
         return {identity: recalled for identity, recalled in found.items() if recalled}
 
-    def find_record(self, root: str, path: str) -> Record | None:
-        """Give the record of one place."""
+    def find_record(self, root: str, path: str, *, with_copies: bool = True) -> Record | None:
+        """Give the record of one place.
+
+        Args:
+            root: of the place.
+            path: relative to it.
+            with_copies: name the others of the same content; for each of a thousand equal files that is a thousand.
+        """
+        where = places.c.path == os.fsencode(path)
         with self._reading() as connection:
-            found = queries.select_records(connection, self.host, places.c.path == os.fsencode(path), os.fsencode(root))
+            found = queries.select_records(connection, self.host, where, os.fsencode(root), with_copies=with_copies)
         return found[0] if found else None
 
     def records(self, wanted: queries.Filter | None, *, sort: str, reverse: bool, limit: int | None) -> list[Record]:

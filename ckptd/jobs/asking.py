@@ -15,8 +15,8 @@ from typing import Any
 from ckptd.errors import FormatError, NeedsCodeError, UsageError
 from ckptd.export.fitting import check_fit
 from ckptd.export.refusal import TargetError
-from ckptd.export.steps import Failed
 from ckptd.export.suggesting import suggest
+from ckptd.export.units import Failed
 from ckptd.jobs.exporting import Asked, Exporting
 from ckptd.jobs.reading import OPEN_FLAGS
 from ckptd.jobs.resolving import Resolving

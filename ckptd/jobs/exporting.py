@@ -18,7 +18,7 @@ import structlog
 
 from ckptd.errors import IndexUnavailableError
 from ckptd.export.runner import Runner
-from ckptd.export.steps import Made, Unit, Wanted
+from ckptd.export.units import Made, Unit, Wanted
 from ckptd.index.store import Store
 from ckptd.jobs.placing import Placing
 from ckptd.jobs.planning import Planning, learn_recipe, weights_bytes
@@ -197,7 +197,7 @@ class Exporting:
     def _begin(self, place: Place, asked: Asked) -> None:
         root = self._roots[place[0]]
         try:
-            record = self._store.find_record(root.path, place[1])
+            record = self._store.find_record(root.path, place[1], with_copies=False)
             if root.incident is not None or record is None or not _is_exportable(record):
                 return
             planned = self._planning.plan(root, record, asked.targets, force=asked.force, by_person=asked.by_person)
@@ -207,10 +207,9 @@ class Exporting:
             return
         if not any(one.wanted for one in planned):  # else what was made has to be written down first
             self._count(None)
+        self._record(place, record, [one.refused for one in planned if one.refused is not None and one.is_news], asked)
         for one in planned:
-            if one.refused is not None and one.is_news:
-                self._record(place, record, one.refused, asked)
-            elif one.refused is not None:
+            if one.refused is not None and not one.is_news:
                 self.outcomes.append(one.refused)
             elif one.wanted is not None:
                 self._submit(place, record, one.wanted, asked)
@@ -252,7 +251,7 @@ class Exporting:
             export = self._export_of(made, order)
             if made.scratch is not None and made.verdict in (Verdict.VERIFIED, Verdict.FAILED):
                 export = self._placing.place(made, self._roots[order.place[0]], order.place[1], export)
-            self._record(order.place, order.record, export, order.asked)
+            self._record(order.place, order.record, [export], order.asked)
             learnt = learn_recipe(order.record, export, made.unit.wanted)
             if learnt is not None:
                 self._remembering.recipe(*learnt, order.record.sha256, now=self._wall())
@@ -278,7 +277,7 @@ class Exporting:
 
     def _is_stale(self, order: _Order) -> bool:
         """Say whether the name has another content by now; that one is exported in its turn."""
-        record = self._store.find_record(order.record.root, order.place[1])
+        record = self._store.find_record(order.record.root, order.place[1], with_copies=False)
         return record is None or record.sha256 != order.record.sha256 or record.state is not PlaceState.READY
 
     def _export_of(self, made: Made, order: _Order) -> Export:
@@ -294,13 +293,21 @@ class Exporting:
             proof=made.proof,
         )
 
-    def _record(self, place: Place, record: Record, export: Export, asked: Asked) -> None:
-        self.outcomes.append(export)
-        self.verified += export.verdict is Verdict.VERIFIED
-        then = partial(self._upkeep.state_exports, place)
-        self._remembering.export(self._roots[place[0]], place[1], export, then, now=self._wall())
-        if not asked.by_person:  # else whoever waits for it is told
-            _tell(record, export)
+    def _record(self, place: Place, record: Record, exports: Sequence[Export], asked: Asked) -> None:
+        if not exports:
+            return
+        self._remembering.exports(self._roots[place[0]], place[1], exports, partial(self._state, place), now=self._wall())
+        for export in exports:
+            self.outcomes.append(export)
+            self.verified += export.verdict is Verdict.VERIFIED
+            if not asked.by_person:  # else whoever waits for it is told
+                _tell(record, export)
+
+    def _state(self, place: Place) -> None:
+        try:
+            self._upkeep.state_exports(place)
+        except IndexUnavailableError:
+            self._upkeep.expect(place, delay=1.0)
 
 
 def _tell(record: Record, export: Export) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ckptd.errors import CkptdError, IndexUnavailableError
-from ckptd.export.steps import Made
+from ckptd.export.units import Made
 from ckptd.jobs.own_exports import OwnExports
 from ckptd.jobs.remembering import Remembering
 from ckptd.jobs.roots import WatchedRoot

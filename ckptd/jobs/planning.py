@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ckptd.export.interface import Target
-from ckptd.export.steps import Wanted
 from ckptd.export.targets import find_target
+from ckptd.export.units import Wanted
 from ckptd.index.store import Store
 from ckptd.jobs.describing import Siblings
 from ckptd.jobs.own_exports import OwnExports

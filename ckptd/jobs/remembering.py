@@ -5,8 +5,9 @@ The sidecar follows: `Upkeep.state_exports` writes what is remembered here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ckptd.errors import IndexUnavailableError
@@ -66,32 +67,40 @@ class Remembering:
         if not self._recording.flush(self._now()):
             raise IndexUnavailableError("remember an export", why="the index can't be written just now")
 
-    def export(
-        self, root: WatchedRoot, path: str, export: Export, then: Callable[[], None] = lambda: None, *, now: float
+    def exports(
+        self,
+        root: WatchedRoot,
+        path: str,
+        exports: Sequence[Export],
+        then: Callable[[], None] = lambda: None,
+        *,
+        now: float,
     ) -> None:
-        """Write down what became of one export, and the file, if it is not known yet as the one that it is.
+        """Write down what became of exports, and their files, if they are not known yet as what they are.
 
         It is committed at once; while the index can't be written it waits there.
 
         Args:
             root: of the checkpoint.
             path: of the checkpoint, relative to the root.
-            export: what became of it.
+            exports: what became of them.
             then: called once it is committed, so that the sidecar can be written from the index.
             now: seconds since the epoch.
 
         Raises:
-            IndexUnavailableError: the file is not written down yet.
+            IndexUnavailableError: a file is not written down yet.
         """
-        if export.file is not None and export.sha256 is not None:
-            directory = path.rpartition("/")[0]
-            file = f"{directory}/{export.file}" if directory else export.file
-            if export.identity is None or not self._own.is_exact((root.number, file), export.identity):
-                self.output(root, file, export.sha256, export.identity, now=now)
+        directory = path.rpartition("/")[0]
+        for export in exports:
+            if export.file is not None and export.sha256 is not None:
+                file = f"{directory}/{export.file}" if directory else export.file
+                if export.identity is None or not self._own.is_exact((root.number, file), export.identity):
+                    self.output(root, file, export.sha256, export.identity, now=now)
         self._own.note_export((root.number, path))
-        line: dict[str, Any] = {"event": "export", "root": root.path, "path": path, "target": export.target, "at": now}
-        line["export"] = export_to_json(export)
-        self._write(lambda batch: batch.record_export(root.path, path, export, now=now), line)
+        for export in exports:
+            line: dict[str, Any] = {"event": "export", "root": root.path, "path": path, "target": export.target, "at": now}
+            line["export"] = export_to_json(export)
+            self._write(partial(_record_export, root=root.path, path=path, export=export, now=now), line)
         self._recording.then(then)
         self._recording.flush(self._now())
 
@@ -111,3 +120,7 @@ class Remembering:
     def _write(self, write: Callable[[Batch], None], line: dict[str, Any]) -> None:
         self._recording.write(write, self._now())
         self._recording.remember(line)
+
+
+def _record_export(batch: Batch, *, root: str, path: str, export: Export, now: float) -> None:
+    batch.record_export(root, path, export, now=now)

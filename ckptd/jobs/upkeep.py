@@ -117,7 +117,7 @@ class Upkeep:
             IndexUnavailableError: it can't be read just now.
         """
         root = self._roots[place[0]]
-        record = self._store.find_record(root.path, place[1])
+        record = self._store.find_record(root.path, place[1], with_copies=False)
         if record is None or record.inspection is None or not self._own_exports.has_exports(place):
             return
         exports = self._own_exports.find_stated(place, record.sha256) or {}
@@ -176,7 +176,7 @@ class Upkeep:
             if directory in refused:  # one refusal speaks for its neighbours; they need no log of their own
                 self._put_off(place, one.failures)
                 continue
-            record = self._store.find_record(self._roots[place[0]].path, place[1])
+            record = self._store.find_record(self._roots[place[0]].path, place[1], with_copies=False)
             if place in on_their_way or record is None or record.inspection is None:
                 continue
             if _has_person(record.inspection):  # what a person took back can only be known from the file

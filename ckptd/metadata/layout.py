@@ -100,10 +100,18 @@ def _members(document: Mapping[str, Any]) -> str:
 
 
 def _object(members: Mapping[str, Any]) -> str:
-    inner = ",\n".join(
-        [f"    {_string(key)}: {_lines(value) if type(value) is list else _scalar(value)}" for key, value in members.items()]
-    )
+    inner = ",\n".join([f"    {_string(key)}: {_member(key, value)}" for key, value in members.items()])
     return f"{{\n{inner}\n  }}"
+
+
+def _member(key: str, value: Any) -> str:
+    """Write the exports one a line, and a list as `_lines` does; any other value in one line."""
+    if type(value) is list:
+        return _lines(value)
+    if key != "exports" or type(value) is not dict or not value:
+        return _scalar(value)
+    inner = ",\n".join([f"      {_string(name)}: {_scalar(item)}" for name, item in value.items()])
+    return f"{{\n{inner}\n    }}"
 
 
 def _lines(items: list[Any]) -> str:

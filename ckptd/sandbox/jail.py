@@ -37,7 +37,7 @@ _DEVICES = {"/dev/null": landlock.WRITE, "/dev/zero": landlock.READ, "/dev/urand
 
 #: Threads of one job; those with small stacks take little memory, and the machine has 32,768 process ids for all.  The kernel
 #: holds everybody to it but root, whose daemon should not run models.  Libraries start one for each processor.
-_MOST_THREADS = 2048
+MOST_THREADS = 2048
 #: The Linux that counts RLIMIT_NPROC in each user namespace by itself.  Source: commit 21d1c5e386bc, "Reimplement RLIMIT_NPROC
 #: on top of ucounts".
 _COUNTED_BY_NAMESPACE = (5, 14)
@@ -141,7 +141,7 @@ def _leave_namespaces() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
     if kernel.release() >= _COUNTED_BY_NAMESPACE:
-        lower_limit(resource.RLIMIT_NPROC, _MOST_THREADS)
+        lower_limit(resource.RLIMIT_NPROC, MOST_THREADS)
 
 
 def _restrict_files(readable: Iterable[str], readable_fds: Collection[int], writable_fds: Collection[int]) -> int:

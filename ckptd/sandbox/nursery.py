@@ -15,6 +15,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from ckptd.errors import WorkerError
@@ -120,6 +121,17 @@ class Nursery:
         self._selector.register(ward.words_fd, selectors.EVENT_READ, lambda: self._hear(ward))
         keeper.send(line, fds)
         self._watch(keeper)
+
+    def count_threads(self, job: int) -> int:
+        """Count the threads of a job; 0 where it has not begun or is over."""
+        ward = self._wards.get(job)
+        try:
+            status = Path("/proc", str(ward.pid), "stat").read_bytes() if ward is not None and ward.pid else b""
+        except OSError:
+            return 0
+        # num_threads is the twentieth field; the second is a name in parentheses, which may hold any.  Source: proc_pid_stat(5)
+        fields = status.rpartition(b")")[2].split()
+        return int(fields[17]) if len(fields) > 17 else 0
 
     def cancel(self, job: int, error: WorkerError) -> None:
         """End a job; its result bears the error, unless it has another already.  One that is over is left alone."""

@@ -14,15 +14,18 @@ from ckptd.errors import StorageError
 from ckptd.model import Identity
 from ckptd.storage.atomic import Exchanged, Outcome, Written, exchange_written
 from ckptd.storage.beneath import entry_name
+from ckptd.storage.compare import fingerprint, is_expected
 from ckptd.storage.faults import NameTakenError, place_of, storage_error, translated
 from ckptd.storage.sharing import take_sharing
-from ckptd.storage.temporary import discard, new_temporary_name, rename_new
+from ckptd.storage.temporary import discard, new_temporary_name, rename_new, swap_name_for
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What link() answers where the two directories lie on two file systems, or it knows no links.  Source: link(2).
 _NO_LINK = frozenset((errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
 _COPY_BYTES = 64 << 20
+#: In the name of a hidden file that is only taken away: nothing of ours comes in its place.
+_NOTHING = "0" * 64
 
 
 def place_file(
@@ -63,6 +66,32 @@ def place_file(
         finally:
             os.close(fd)
     return _put(dir_fd, name, temporary, written, sha256, ours)
+
+
+def remove_if_same(dir_fd: int, name: str, ours: Identity) -> bool:
+    """Remove a file of ours, and nothing that somebody saved in its place since it was looked at.
+
+    It is taken out of the way first and looked at then, and what is not ours goes back.  Where somebody saved once more in
+    between, both saves are kept.
+
+    Args:
+        dir_fd: a readable descriptor of the directory.
+        name: one entry of it.
+        ours: identity (but for its ctime) of the file.
+
+    Raises:
+        StorageError: the disk said no; where a file lies elsewhere now, the message names it.
+    """
+    with translated("remove a file", dir_fd, name):
+        entry_name(name)
+        hidden = swap_name_for(new_temporary_name(), 0, _NOTHING, fingerprint(ours))
+        os.rename(name, hidden, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        if is_expected(dir_fd, hidden, ours):
+            os.unlink(hidden, dir_fd=dir_fd)
+            return True
+    with translated(f"give a file its name back; it is kept as {hidden}", dir_fd, name):
+        rename_new(dir_fd, hidden, name)
+    return False
 
 
 def _open_checked(source_fd: int, source: str, checked: Identity) -> int:
@@ -113,9 +142,18 @@ def _put(dir_fd: int, name: str, temporary: str, written: Written, sha256: str, 
     else:
         with translated("sync the directory", dir_fd, name):
             os.fsync(dir_fd)
-            return Written(Identity.of(os.stat(name, dir_fd=dir_fd, follow_symlinks=False)), written.findings)
+        return written._replace(identity=_as_it_lies(dir_fd, name, written.identity))
     done = exchange_written(dir_fd, name, ours, temporary, written, sha256)
     return _replaced(done, dir_fd, name)
+
+
+def _as_it_lies(dir_fd: int, name: str, placed: Identity) -> Identity:
+    """Give the identity of our file with the ctime that the rename gave it; what somebody saved over it since is not ours."""
+    try:
+        now = Identity.of(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))
+    except OSError:
+        return placed
+    return now if now[:4] == placed[:4] else placed
 
 
 def _replaced(done: Exchanged, dir_fd: int, name: str) -> Written:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ckptd.checkpoint.inspection import inspect_path
 from ckptd.export.runner import Runner
-from ckptd.export.steps import Made, Unit, Wanted
 from ckptd.export.targets import find_target
+from ckptd.export.units import Made, Unit, Wanted
 from ckptd.model import Identity
 from ckptd.proof import Maker, Recipe, digest_json
 from ckptd.sandbox.limits import JOB_LAYERS

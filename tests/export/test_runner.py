@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ckptd.export.runner import IDLE_SECONDS
-from ckptd.export.steps import Failed
+from ckptd.export.units import Failed
 from ckptd.policy.exports import estimate_need
 from ckptd.proof import InputSpec, Maker, Recipe, Verdict
 from tests.export.making_models import module_of

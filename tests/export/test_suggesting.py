@@ -94,6 +94,15 @@ def test_a_pickled_module_is_told_of_the_shorter_way():
     assert "trust.classes" in suggest(Inspection("m.pth", Status.NEEDS_CODE, kind=Kind.MODULE))
 
 
+def test_inputs_that_look_alike_are_shown_once():
+    """Two guesses may differ in nothing but the size that is tried first."""
+    layer = Layer("conv", "conv1d", 1, 1, {"in_channels": 12, "out_channels": 4})
+    lines = suggest(Inspection("m.pth", Status.OK, layers=(layer,))).splitlines()
+    inputs = [line for line in lines if line.startswith("# inputs")]
+    assert inputs
+    assert len(inputs) == len(set(inputs))
+
+
 TEXT = st.text(max_size=12) | st.sampled_from(
     ['a"b', "a\nb = 1", "*[x]?", "\x1b[2J", "\u202e", "\ud800", "\x7f", "]]\n[[recipe", "\U0001f600"]
 )

@@ -423,6 +423,19 @@ def test_torchs_own_classes_are_trusted_and_their_neighbours_are_not():
     assert on.untrusted_classes(names) == names[2:]
 
 
+def test_a_module_that_lies_nowhere_is_named(tmp_path):
+    """A package without `__init__` and a class in a class are found; what is no name is passed over."""
+    code = tmp_path / "code"
+    (code / "inner").mkdir(parents=True, mode=0o755)
+    code.chmod(0o755)
+    for path in (code / "nets.py", code / "inner" / "part.py"):
+        path.write_text("")
+        path.chmod(0o644)
+    on = ground(str(code), environment=environment_paths())
+    assert on.missing_package(["nets.Net", "nets.Outer.Inner", "inner.part.Net", "json.X", "sys.X", "Net", "a/b.X", ""]) is None
+    assert on.missing_package(["nets.Net", "elsewhere.net.Net"]) == "elsewhere"
+
+
 def test_the_names_of_a_pickled_module_are_found(tmp_path):
     """Its classes, its activations and what hides in its state; tensors and plain values need no trust."""
     import torch

@@ -14,7 +14,7 @@ import torch
 
 from ckptd.errors import IndexUnavailableError, StorageError
 from ckptd.export.proofs import Seen
-from ckptd.export.steps import Made
+from ckptd.export.units import Made
 from ckptd.jobs import placing
 from ckptd.jobs.asking import export_one, run_until_idle
 from ckptd.jobs.exporting import MOST_FAILURES, Asked, Exporting
@@ -264,10 +264,10 @@ def test_every_target_is_made_again_when_the_index_could_not_be_read(place):
     exports.runner.release()
     find, left = exports.store.find_record, ["safetensors", "int8"]
 
-    def find_record(root, path):
+    def find_record(root, path, **more):
         if left:
             raise IndexUnavailableError("read the index", why=f"no {left.pop()}")
-        return find(root, path)
+        return find(root, path, **more)
 
     exports.store.find_record = find_record
     exports.step()

@@ -49,7 +49,7 @@ def place_export(stages, checkpoint="a.pth", file="a_scripted.pt", seed=9, sourc
         at=1.0,
         proof={"max_abs": 0.0},
     )
-    remembering.export(stages.root, checkpoint, export, now=2.0)
+    remembering.exports(stages.root, checkpoint, [export], now=2.0)
     return export
 
 

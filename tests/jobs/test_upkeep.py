@@ -229,10 +229,10 @@ def test_an_export_that_came_to_nothing_is_said_no_more(models):
         index(stages, "a.pth")
         export = place_export(stages, file="a.onnx")
         remembering = stages.ingest.remembering
-        remembering.export(stages.root, "a.pth", export, now=2.0)
+        remembering.exports(stages.root, "a.pth", [export], now=2.0)
         stages.ingest.upkeep.state_exports((0, "a.pth"))
         assert list(exports_of(models)) == ["torchscript"]
-        remembering.export(stages.root, "a.pth", replace(export, verdict=Verdict.FAILED), now=4.0)
+        remembering.exports(stages.root, "a.pth", [replace(export, verdict=Verdict.FAILED)], now=4.0)
         stages.ingest.upkeep.state_exports((0, "a.pth"))
         assert exports_of(models) == {}
 

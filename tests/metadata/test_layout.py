@@ -33,6 +33,15 @@ def test_the_form_is_the_one_that_docs_show() -> None:
     assert tail[64:] == '"\n  }\n}\n'
 
 
+def test_exports_stand_one_a_line() -> None:
+    """Each has a proof of a thousand characters."""
+    text = write_section({"exports": {"onnx": {"a": 1}, "pt2": {}}, "sources": {"x": {}, "y": {}}})
+    assert text == (
+        '{\n    "exports": {\n      "onnx": {"a": 1},\n      "pt2": {}\n    },\n    "sources": {"x": {}, "y": {}}\n  }'
+    )
+    assert write_section({"exports": {}}) == '{\n    "exports": {}\n  }'
+
+
 @pytest.mark.parametrize("text", ['}, {"n": ', "}, {", '"}, {"n": "', "\\"])
 def test_a_text_that_looks_like_the_end_of_an_object_stays_as_it_is(text: str) -> None:
     """Lists of objects are broken into lines by what stands between them; nothing of that is ever inside a text."""

@@ -9,7 +9,7 @@ import pytest
 from ckptd.errors import StorageError
 from ckptd.model import Identity
 from ckptd.storage.faults import NameTakenError
-from ckptd.storage.placing import place_file
+from ckptd.storage.placing import place_file, remove_if_same
 
 
 @pytest.fixture
@@ -74,6 +74,21 @@ def test_what_somebody_saved_over_ours_stays(places):
     (models / "m.onnx").write_bytes(b"saved by a person")
     with pytest.raises(NameTakenError):
         place_file(source, "x", seen, target, "m.onnx", sha256=digest, ours=ours)
+    assert (models / "m.onnx").read_bytes() == b"saved by a person"
+    assert os.listdir(models) == ["m.onnx"]
+
+
+def test_only_our_own_is_removed(places):
+    """What somebody saved in its place goes back, and so does one that somebody writes to; nothing hidden is left."""
+    _, models, _, target = places
+    ours, _ = make(models / "m.onnx", b"old")
+    with (models / "m.onnx").open("ab"):
+        assert not remove_if_same(target, "m.onnx", ours)
+    assert os.listdir(models) == ["m.onnx"]
+    assert remove_if_same(target, "m.onnx", ours)
+    assert os.listdir(models) == []
+    (models / "m.onnx").write_bytes(b"saved by a person")
+    assert not remove_if_same(target, "m.onnx", ours)
     assert (models / "m.onnx").read_bytes() == b"saved by a person"
     assert os.listdir(models) == ["m.onnx"]
 
