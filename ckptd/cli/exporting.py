@@ -169,7 +169,7 @@ def _show(found: Sequence[Export], *, as_json: bool) -> None:
 
 
 def _row(one: Export) -> list[str]:
-    proof: dict[str, Any] = dict(one.proof)
+    proof: dict[str, Any] = dict(one.proof) if one.verdict in (Verdict.VERIFIED, Verdict.FAILED) else {}
     return [
         one.target,
         one.verdict.value,

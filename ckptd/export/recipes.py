@@ -123,7 +123,7 @@ def resolve(facts: Facts, sources: Sources) -> Recipe | NoRecipe:
     name = os.path.basename(facts.relative)
     return NoRecipe(
         f'nothing says how to build the module of "{escape(name, 120)}"',
-        "add a [[recipe]] with match and callable to the settings; `ckptd recipe suggest` prints one to fill in",
+        "add a [[recipe]] with match and callable to the settings; `ckptd recipe suggest NAME` prints one to fill in",
     )
 
 

@@ -23,6 +23,9 @@ from ckptd.storage.scratch import Scratch
 from ckptd.text import escape
 from ckptd.wire_exports import recipe_to_json
 
+#: A format that is lossy to save room and keeps more than this part of it gets a remark.
+_LEAST_SAVING = 0.9
+_WORTH_SAVING_BYTES = 64 << 10
 #: Outputs of a module beyond all that a proof names.
 _MOST_OUTPUTS = 1 << 20
 #: Layers that a worker is told, for guesses at the inputs: the first ones say most.
@@ -180,16 +183,34 @@ def _numbers(compared: Compared, answer: dict[str, Any]) -> dict[str, Json]:
 
 def _conclude(unit: Unit, scratch: Scratch, compared: Compared, proof: dict[str, Json]) -> Made:
     target, size = find_target(unit.wanted.target), sum(seen.size_bytes for seen in compared.files.values())
-    proof["size_ratio"] = round(size / max(1, unit.weights_bytes), 4)
+    ratio = size / max(1, unit.weights_bytes)
+    proof["size_ratio"] = round(ratio, 4)
     reason = compared.reason
     if compared.verdict is Verdict.FAILED and proof.get("is_deterministic") is False:
         reason = f"the original gives other outputs for the same input (noise, or dropout in eval mode): {reason}"
     findings = _list(proof.pop("findings", None)) + _take_notes(proof)
+    if untaken := _find_untaken(unit, proof):
+        assert unit.wanted.recipe is not None
+        what = f"the recipe states {escape(', '.join(untaken), 300)}, which {unit.wanted.recipe.callable} does not take"
+        findings.append(finding_json("export-note", escape(what, 1_000)))
+    if target.is_lossy and ratio > _LEAST_SAVING and unit.weights_bytes > _WORTH_SAVING_BYTES:
+        what = "it is hardly smaller than the weights: little in the model is of a kind that the format makes smaller"
+        findings.append(finding_json("export-note", what))
     if target.deprecated:
         findings.append(finding_json("target-deprecated", target.deprecated))
     if findings:
         proof["findings"] = findings
     return Made(unit, compared.verdict, reason, proof, compared.files, unit.keep(scratch))
+
+
+def _find_untaken(unit: Unit, proof: dict[str, Json]) -> list[str]:
+    """Name what the recipe itself states and its callable does not take; what a checkpoint says beyond that is no mistake."""
+    recipe, module = unit.wanted.recipe, proof.get("module")
+    left = module.get("left_out") if isinstance(module, dict) else None
+    if recipe is None or not isinstance(left, list):
+        return []
+    known = unit.hyperparameters
+    return [key for key, value in recipe.hyperparameters.items() if key in left and (key not in known or known[key] != value)]
 
 
 def _take_notes(proof: dict[str, Json]) -> list[Json]:

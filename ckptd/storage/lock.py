@@ -116,7 +116,7 @@ def _already_running(fd: int, path: Path) -> AlreadyRunningError:
         "another ckptd looks after these checkpoints",
         path=path,
         why=f"{who} holds the lock{since}",
-        cure=f"{stop}, or give this one a state_dir of its own",
+        cure=f"{stop}, or give this one roots and a state_dir of its own",
     )
 
 

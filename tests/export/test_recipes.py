@@ -87,7 +87,7 @@ def test_without_anything_the_sentence_says_how_to_begin():
     """The setting and the command that writes it."""
     text = sentence(resolve(facts(), sources()))
     assert "add a [[recipe]] with match and callable to the settings" in text
-    assert "`ckptd recipe suggest`" in text
+    assert "`ckptd recipe suggest NAME`" in text
 
 
 def test_a_recipe_of_the_settings_in_a_trusted_directory(code):

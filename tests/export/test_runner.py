@@ -78,6 +78,30 @@ def test_a_lossy_format_is_told_with_what_it_does_to_the_outputs(opened):
     close(made)
 
 
+def test_what_a_recipe_states_in_vain_is_said(opened):
+    """A misspelt hyperparameter of the recipe is a mistake; what a checkpoint says beyond its module's is none."""
+    sizes = {"input_size": 6, "hidden_size": 8}
+    checkpoint = save(
+        opened, "stated", {"model": module_of("Attention", **sizes).state_dict(), "hyperparameters": {**sizes, "lr": 0.1}}
+    )
+    recipe = recipe_for("Attention", hyperparameters={**sizes, "lr": 0.1, "hiden_size": 9})
+    made = opened.make(checkpoint, "torchscript", recipe)
+    assert made.verdict is Verdict.VERIFIED, made.reason
+    said = [one["message"] for one in made.proof["findings"] if one["code"] == "export-note"]
+    assert len([text for text in said if "hiden_size" in text]) == 1
+    assert not any("lr" in text.split() for text in said)
+    close(made)
+
+
+def test_a_lossy_format_that_saves_nothing_says_so(opened):
+    """Vectors stay as they are in 8 bits: who asked for a smaller file should know."""
+    checkpoint = save(opened, "vectors", {f"norm{number}.weight": torch.randn(20_000) for number in range(3)})
+    made = opened.make(checkpoint, "int8")
+    assert made.verdict is Verdict.VERIFIED, made.reason
+    assert any("hardly smaller" in one["message"] for one in made.proof["findings"])
+    close(made)
+
+
 def test_a_recipe_that_does_not_run_costs_a_weights_export_only_its_outputs(opened):
     """The file is right all the same; a finding says why nothing was run."""
     checkpoint = save(opened, "tied", module_of("Tied").state_dict())
