@@ -47,6 +47,14 @@ def thread_bomb():
     raise Done("100,000 threads were started")
 
 
+def thread_bomb_of_small_stacks():
+    """Start threads that take no memory, and wait for somebody to count them."""
+    threading.stack_size(64 << 10)
+    for _ in range(5_000):
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    time.sleep(600)
+
+
 def execute():
     """Become another program."""
     os.execv("/bin/sh", ["sh", "-c", "true"])

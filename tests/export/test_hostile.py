@@ -175,6 +175,13 @@ def test_what_it_leaves_as_its_output_is_never_taken(scene, name):
     assert made.verdict is Verdict.ERROR or made.verdict is Verdict.UNAVAILABLE, made
 
 
+def test_threads_are_counted(scene):
+    """The kernel's limit holds everybody but root, and so they are counted too."""
+    made = attack(scene, "thread_bomb_of_small_stacks")
+    assert made.verdict is not Verdict.VERIFIED
+    assert "threads" in made.reason or "new thread" in made.reason, made.reason
+
+
 def test_a_disk_is_not_filled(scene):
     """What is written is bounded in all, not only file by file."""
     around = scene[1]
