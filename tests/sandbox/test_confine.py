@@ -57,6 +57,10 @@ def open_socket():
     socket.socket(socket.AF_UNIX)
 
 
+# Looked up by a connection, and read from a file at the first time: in a confined child it could not be.
+"".encode("idna")
+
+
 def connect_tcp(port):
     socket.create_connection(("127.0.0.1", port))
 

@@ -16,6 +16,7 @@ def _package(name: str, **attributes) -> None:
     spec = importlib.util.find_spec(name)
     assert spec is not None
     package = types.ModuleType(name)
+    package.__spec__ = spec  # found again when it is asked for a second time in one process
     package.__path__ = list(spec.submodule_search_locations or ())
     vars(package).update(attributes)
     sys.modules[name] = package
