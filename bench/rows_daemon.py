@@ -185,7 +185,8 @@ def measure_idle(place: Path, quick: bool) -> list[Row]:
         rss = process.memory_info().rss / 2**20
         workers = len(process.children(recursive=True))
     torch = subprocess.run(
-        [sys.executable, "-c", "import torch,resource;print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"],
+        # Not ru_maxrss: that begins with what the process had before exec, which is the memory of this one.
+        [sys.executable, "-c", "import torch; print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"],
         capture_output=True,
         text=True,
         check=True,

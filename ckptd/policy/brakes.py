@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ckptd.model import RawIdentity
 from ckptd.policy.reconcile import Changes
 
-#: Losing more than this share of the known files at once is an incident (DESIGN.md, rule 6).
+#: Losing more than this share of the known files at once is an incident.
 LOST_FRACTION = 0.20
 #: Below this many lost files the share says little: three of five is an evening of tidying up.
 LOST_AT_LEAST = 10
