@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from ckptd.jobs import own_exports
 from ckptd.jobs.own_exports import OwnExports
 from ckptd.model import Identity, PlaceState
 from ckptd.proof import Export, Verdict
@@ -200,6 +201,20 @@ def test_only_ours_may_be_replaced(models):
         (models / "a_scripted.pt").unlink()
         (models / "a_scripted.pt").symlink_to("/etc/passwd")
         assert find() is None
+
+
+def test_a_large_one_is_not_read_in_the_loops_own_time(models, monkeypatch):
+    """Gigabytes to hash would hold up everything: inode, size and mtime have to do, and a newcomer of that size is not ours."""
+    with staged(models, suffixes=SUFFIXES) as stages:
+        begin(stages)
+        own, fd, name = stages.own_exports, stages.root.handle.fd, "a_scripted.pt"
+        monkeypatch.setattr(own_exports, "MOST_HASHED_BYTES", 10)
+        monkeypatch.setattr(own_exports, "digest_of", lambda *_: pytest.fail("it was read"))
+        (models / name).chmod(0o600)
+        assert own.find_own(stages.root, fd, name, name)[:4] == Identity.of((models / name).stat())[:4]
+        shutil.copyfile(models / name, models / "new")
+        (models / "new").replace(models / name)
+        assert own.find_own(stages.root, fd, name, name) is None
 
 
 def test_what_another_process_placed_a_moment_ago_is_ours(models):
