@@ -195,6 +195,8 @@ def _simple(value: Opaque) -> Json:
         return clean(":".join(str(part) for part in args[:2] if type(part) is str or number_of(part) is not None))
     if value.dotted == "torch.Size" and args and type(args[0]) is tuple:
         return [int(n) for n in args[0][:64] if type(n) is int and -_INT64 <= n < _INT64]
+    if value.dotted == "builtins.getattr" and len(args) == 2 and isinstance(args[0], Global) and type(args[1]) is str:
+        return clean(args[1])  # an enum member by its name, as Python 3.11.2 writes it
     if len(args) == 1 and type(args[0]) in (str, int) and value.state is None and not value.items and not value.elements:
         return clean(args[0]) if type(args[0]) is str else number_of(args[0])  # an enum member: Class(value)
     return None

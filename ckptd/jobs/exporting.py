@@ -6,6 +6,7 @@ the checkpoint's digest, its recipe or the target's settings changed, or when so
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -43,6 +44,9 @@ MOST_WAITING = 64
 MOST_OUTCOMES = 1_000
 #: So often in a row, a second apart, the index may be unavailable before a command gives up; the daemon never does.
 MOST_FAILURES = 10
+
+#: Jobs are killed by the kernel when their daemon dies, which takes a moment, and hold their scratch until then.
+_SWEEP_AGAIN_SECONDS = 5.0
 
 _EXPORTED = frozenset((Status.OK, Status.NEEDS_CODE))
 _EVENTS = {
@@ -130,6 +134,7 @@ class Exporting:
         self._now = now
         self._wall = wall
         self._due: dict[Place, tuple[float, Asked]] = {}
+        self._sweep: tuple[float, float] | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -168,15 +173,22 @@ class Exporting:
             self._due.setdefault((number, path), (self._now(), Asked(targets)))
 
     def sweep(self, older_than: float) -> None:
-        """Remove scratch directories that a kill left."""
+        """Remove scratch directories that a kill left, and once more in a moment: its jobs may not be dead yet.
+
+        Args:
+            older_than: seconds since the epoch; what changed later may be another process's.
+        """
         for root in self._roots:
             sweep_scratch(Path(root.path, STATE_NAME), older_than)
+        if self._sweep is None:
+            self._sweep = self._now() + _SWEEP_AGAIN_SECONDS, older_than
 
     def next_due(self) -> float | None:
         """Say when `step` has something to do, if nothing happens before."""
         times = [at for at, _ in self._due.values()] if len(self._runner) < MOST_WAITING else []
         deadline = self._runner.next_deadline()
-        return min([*times, *([] if deadline is None else [deadline])], default=None)
+        again = math.inf if self._sweep is None else self._sweep[0]
+        return min((at for at in (*times, deadline, again) if at is not None and at < math.inf), default=None)
 
     def step(self, now: float) -> None:
         """Do what is due, without waiting for anything."""
@@ -187,6 +199,10 @@ class Exporting:
             for place in [place for place, (at, _) in self._due.items() if at <= now][:MOST_AT_ONCE]:
                 _, asked = self._due.pop(place)
                 self._begin(place, asked)
+        if self._sweep is not None and now >= self._sweep[0]:
+            _, older_than = self._sweep
+            self.sweep(older_than)
+            self._sweep = math.inf, older_than
 
     def close(self) -> None:
         """End what runs; it is made at the next start."""

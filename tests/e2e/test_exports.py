@@ -171,7 +171,7 @@ def test_a_kill_in_the_middle_costs_a_repetition(project):
         daemon.kill()
         daemon.start()
         wait_exported(daemon, project, "safetensors", "torchscript", "pt2")
-        assert os.listdir(models / ".ckptd" / "scratch") == []
+        wait_for(lambda: not os.listdir(models / ".ckptd" / "scratch"), "the sweep of what the kill left")
         wanted = ["ECGNet_demo.pt2", "ECGNet_demo.pth", "ECGNet_demo.safetensors", "ECGNet_demo_metadata.json"]
         assert sorted(path.name for path in models.glob("[!.]*")) == [*wanted, "ECGNet_demo_scripted.pt"]
 

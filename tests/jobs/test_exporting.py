@@ -165,6 +165,20 @@ def test_a_name_is_exported_when_it_is_quiet(place):
     assert list((place / "models" / ".ckptd" / "scratch").iterdir()) == []
 
 
+def test_what_a_dying_job_still_holds_is_swept_a_moment_later(place):
+    """The daemon was killed and starts again at once; its job lives a moment longer."""
+    exports = build(place)
+    held = Scratch.make(place / "models" / ".ckptd")
+    os.utime(held.path, (1, 1))
+    exports.exporting.sweep(1e9)
+    assert held.path.exists()
+    os.close(held.fd)
+    assert exports.exporting.next_due() > exports.clock()
+    exports.step(QUIET)
+    assert not held.path.exists()
+    assert exports.exporting.next_due() is None
+
+
 def test_nothing_is_made_where_nothing_is_wanted(place):
     """Without targets a checkpoint is indexed and that is all; so is a damaged one with targets."""
     quiet = build(place, targets=())
