@@ -13,6 +13,16 @@ import structlog
 _FAIR = ("no kernel headers here", "this machine has no systemd", "says what a machine without CUDA does")
 
 
+#: Tests that fork this very process, which the product does with one thread only: they come before torch and others start theirs.
+_FORKING = ("test_confine.py", "test_once.py", "test_lock.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that fork first; all others stay in their order."""
+    items.sort(key=lambda item: item.path.name not in _FORKING)
+
+
 @pytest.fixture(autouse=True)
 def _logs_of_its_own() -> Iterator[None]:
     """Forget how a test set up the logs: the next one's events must not go to a stream that is closed."""

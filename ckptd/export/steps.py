@@ -80,7 +80,7 @@ def _output_steps(
         compared = read_compared(answer_of(judged), [])
         proof |= _module_proof(unit, answer, read_specs(answer.get("specs"))) | _numbers(compared, answer)
         # The walls that matter: those around the code of a person.
-        proof |= {"sandbox": sandbox_proof(_layers(ran)), "findings": [*_list(proof["findings"]), *_degraded(_layers(ran))]}
+        proof |= {"sandbox": sandbox_proof(_layers(ran)), "findings": _degraded(_layers(ran))}
     except (Failed, WorkerError) as error:
         message = f"the outputs were not compared: {error}"
         proof["findings"] = [*_list(proof["findings"]), finding_json("outputs-not-compared", escape(message, 1_000))]

@@ -148,8 +148,9 @@ FLOATS = arrays.arrays(np.float32, arrays.array_shapes(max_dims=3, max_side=4), 
 
 @given(FLOATS, st.sampled_from(["onnx", "pt2", "onnx-int8", "safetensors"]))
 def test_equal_is_verified(values: Any, kind: str) -> None:
-    """What is the same is verified, whatever it holds."""
-    assert compare_outputs({"a0.output0": values}, {"a0.output0": values.copy()}, kind)["verdict"] == "verified"
+    """What is the same is verified, whatever it holds, if it says anything."""
+    said = "verified" if np.isfinite(values).any() else "failed"
+    assert compare_outputs({"a0.output0": values}, {"a0.output0": values.copy()}, kind)["verdict"] == said
 
 
 @given(FLOATS, st.integers(0, 63))
