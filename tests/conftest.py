@@ -13,7 +13,7 @@ import structlog
 _FAIR = ("no kernel headers here", "this machine has no systemd", "says what a machine without CUDA does")
 
 
-#: Tests that fork this very process, which the product does with one thread only: they come before torch and others start theirs.
+#: Tests that fork this very process, as the product does with one thread only; so before torch and others start theirs.
 _FORKING = ("test_confine.py", "test_once.py", "test_lock.py")
 
 
