@@ -267,6 +267,7 @@ class Exporting:
             export = self._export_of(made, order)
             if made.scratch is not None and made.verdict in (Verdict.VERIFIED, Verdict.FAILED):
                 export = self._placing.place(made, self._roots[order.place[0]], order.place[1], export)
+                made.scratch.close()  # who sees the sidecar finds nothing half done behind it
             self._record(order.place, order.record, [export], order.asked)
             learnt = learn_recipe(order.record, export, made.unit.wanted)
             if learnt is not None:
@@ -312,14 +313,17 @@ class Exporting:
     def _record(self, place: Place, record: Record, exports: Sequence[Export], asked: Asked) -> None:
         if not exports:
             return
-        self._remembering.exports(self._roots[place[0]], place[1], exports, partial(self._state, place), now=self._wall())
+        told = () if asked.by_person else exports  # whoever waits for it is told by the command
+        then = partial(self._state, place, record, told)
+        self._remembering.exports(self._roots[place[0]], place[1], exports, then, now=self._wall())
         for export in exports:
             self.outcomes.append(export)
             self.verified += export.verdict is Verdict.VERIFIED
-            if not asked.by_person:  # else whoever waits for it is told
-                _tell(record, export)
 
-    def _state(self, place: Place) -> None:
+    def _state(self, place: Place, record: Record, told: Sequence[Export]) -> None:
+        """Say what is committed: in the log, and then in the sidecar, so that whoever sees that one finds the other."""
+        for export in told:
+            _tell(record, export)
         try:
             self._upkeep.state_exports(place)
         except IndexUnavailableError:

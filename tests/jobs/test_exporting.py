@@ -237,6 +237,22 @@ def test_what_a_person_removed_stays_removed_until_asked_for(place):
     assert (place / "models" / "m.safetensors").exists()
 
 
+def test_who_sees_the_sidecar_finds_all_that_came_before_it(place, capsys):
+    """The scratch is gone, the index knows and the log has told by the time that a sidecar names an export."""
+    exports = build(place)
+    exports.save()
+    state, seen = exports.ingest.upkeep.state_exports, []
+
+    def state_exports(where):
+        scratch = os.listdir(place / "models" / ".ckptd" / "scratch")
+        seen.append((scratch, list(exports.known()), "export.verified" in capsys.readouterr().out))
+        state(where)
+
+    exports.ingest.upkeep.state_exports = state_exports
+    exports.step(QUIET)
+    assert seen == [([], ["safetensors"], True)]
+
+
 def test_a_failed_one_lies_aside_and_is_not_listed(place):
     """Under NAME.failed, with its reason; the sidecar does not name it, and it is not made again."""
     exports = build(place)
