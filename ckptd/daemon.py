@@ -2,6 +2,7 @@
 
     watch (threads) ─► inbox ─► loop: reconcile, ingest.step ─► workers, sidecars, index
                                       exporting.step ─► confined exporters, files beside the checkpoints
+                                      clockwork.step ─► a process for the job that is due
 
 Everything that changes state happens in the loop's thread; observers and the schedule only put mail into the inbox.
 SIGTERM and SIGINT end it at the next safe point.  SIGHUP is ignored: settings are read at the start.
@@ -18,19 +19,21 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from types import FrameType
+from typing import Any
 
 import structlog
 
 from ckptd import __version__
-from ckptd.app import INDEX_NAME, open_engine
 from ckptd.errors import IndexUnavailableError, RootLostError
+from ckptd.jobs.clockwork import Clockwork
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.inbox import Inbox, Mail
 from ckptd.jobs.opening import open_store_lean
 from ckptd.jobs.reconciling import BY_THE_CLOCK, reconcile_root
 from ckptd.jobs.rescans import Rescans
-from ckptd.jobs.schedule import start_schedule
+from ckptd.jobs.schedule import find_timetables, start_schedule
 from ckptd.jobs.upkeep import SIDECAR_ENDINGS
+from ckptd.opening import INDEX_NAME, open_engine
 from ckptd.policy.retry import find_next_try
 from ckptd.settings import Settings
 from ckptd.watch.guard import MountChanged
@@ -82,19 +85,27 @@ class Daemon:
         self._rescans = Rescans(time.monotonic)
         self._observers = [self._make_observer(root.number, root.path) for root in engine.roots]
         self._told: set[tuple[int, str]] = set()
+        self._timetables = find_timetables(settings)
+        self._schedule: Any = None
+        self._clockwork = Clockwork(
+            settings,
+            engine.store,
+            engine.state_dir,
+            INDEX_NAME,
+            self._timetables,
+            selector,
+            set_again=self._start_schedule,
+        )
         selector.register(inbox, selectors.EVENT_READ, lambda: None)
 
     def run(self) -> None:
         """Watch, loop, and end in good order."""
-        watch = self._settings.watch
         for root in self._engine.roots:
             if root.incident is not None:
                 _log.error("root.lost", root=root.path, reason=root.incident)
         for observer in self._observers:
             observer.start()
-        schedule = start_schedule(
-            self._inbox, len(self._observers), reconcile_seconds=watch.reconcile_seconds, guard_seconds=watch.guard_seconds
-        )
+        self._start_schedule()
         roots = [root.path for root in self._engine.roots]
         gc.freeze()  # what was imported stays for ever: the collector need not walk it again each time
         gc.set_threshold(YOUNG_OBJECTS)
@@ -102,12 +113,26 @@ class Daemon:
         try:
             self._loop()
         finally:
-            schedule.shutdown(wait=False)
+            self._schedule.shutdown(wait=False)
             for observer in self._observers:
                 observer.stop()
+            self._clockwork.stop()
         self._engine.exporting.close()
         self._engine.ingest.close()
         _log.info("daemon.stopped", **asdict(self._engine.ingest.counts))
+
+    def _start_schedule(self) -> None:
+        """Start what announces that it is time for something; anew when the clock was set, by which it counts."""
+        if self._schedule is not None:
+            self._schedule.shutdown(wait=False)
+        watch = self._settings.watch
+        self._schedule = start_schedule(
+            self._inbox,
+            len(self._observers),
+            reconcile_seconds=watch.reconcile_seconds,
+            guard_seconds=watch.guard_seconds,
+            timetables=self._timetables.values(),
+        )
 
     def _loop(self) -> None:
         while True:
@@ -118,6 +143,7 @@ class Daemon:
             mail = self._inbox.take()
             if mail.stop:
                 return
+            self._clockwork.step(mail.jobs)
             try:
                 self._read_mail(mail)
                 self._engine.ingest.step()
@@ -135,6 +161,7 @@ class Daemon:
                 self._engine.ingest.next_due(),
                 self._engine.exporting.next_due(),
                 self._rescans.next_due(),
+                self._clockwork.next_due(),
                 self._inbox.next_due(),
             )
             if at is not None
@@ -177,6 +204,8 @@ class Daemon:
         came_back = root.incident is None and before is not None
         if came_back:
             _log.warning("root.returned", root=root.path)
+        if came_back or isinstance(verdict, MountChanged):
+            self._engine.root_locks.renew(root)
         if root.incident is None and (came_back or isinstance(verdict, MountChanged) or not observer.alive()):
             observer.restart()  # raises a doubt, and so a rescan
 

@@ -66,6 +66,7 @@ class PlaceState(StrEnum):
     """Where a place (a path) stands on its way; docs/states.md lists each allowed move.
 
     seen → settling → inspecting → ready | rejected; from any of them → missing, and back to seen when the file returns.
+    ckptd itself takes a checkpoint away as trashed; when the trash is purged it is archived, or purged where no archive has it.
     """
 
     SEEN = "seen"
@@ -74,6 +75,13 @@ class PlaceState(StrEnum):
     READY = "ready"
     REJECTED = "rejected"
     MISSING = "missing"
+    TRASHED = "trashed"
+    ARCHIVED = "archived"
+    PURGED = "purged"
+
+
+#: States of a place where no file is to be expected.
+GONE_STATES = (PlaceState.MISSING, PlaceState.TRASHED, PlaceState.ARCHIVED, PlaceState.PURGED)
 
 
 class Openness(StrEnum):

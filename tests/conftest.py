@@ -14,7 +14,16 @@ _FAIR = ("no kernel headers here", "this machine has no systemd", "says what a m
 
 
 #: Tests that fork this very process, as the product does with one thread only; so before torch and others start theirs.
-_FORKING = ("test_confine.py", "test_once.py", "test_lock.py")
+_FORKING = (
+    "test_confine.py",
+    "test_once.py",
+    "test_lock.py",
+    "test_confined.py",
+    "test_slimming.py",
+    "test_faults.py",
+    "test_parts.py",
+    "test_scrubbing.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ckptd.cli.card import render_card
 from ckptd.cli.human import format_time
 from ckptd.cli.output import print_json
-from ckptd.cli.records import record_to_json, show_records
+from ckptd.cli.records import marks_to_json, record_to_json, show_records
 from ckptd.cli.request import current_request
 from ckptd.cli.verbs import FINE, USAGE, verb
 from ckptd.model import Record
 from ckptd.text import escape
+
+if TYPE_CHECKING:
+    from ckptd.index.marks import Mark
 
 
 def _order_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,20 +75,23 @@ def show(name: str, *, as_json: bool) -> int:
     """
     with current_request().open_app() as app:
         record = app.show(name)
+        marks = app.marks(record)
     if as_json:
-        print_json(record_to_json(record, whole=True))
+        print_json(record_to_json(record, whole=True) | marks_to_json(marks))
     else:
-        _show_record(record)
+        _show_record(record, marks)
     return 0
 
 
-def _show_record(record: Record) -> None:
+def _show_record(record: Record, marks: Sequence[Mark]) -> None:
     place = [
         ("place", f"{escape(record.root, 500)}, number {record.id}, {record.state.value}"),
         ("modified", format_time(record.identity.mtime_ns / 1e9)),
         ("first seen", format_time(record.first_seen_at)),
         ("inspected", format_time(record.inspected_at)),
     ]
+    if marks:
+        place.append(("kept by", ", ".join(dict.fromkeys(_describe(mark) for mark in marks))))
     if record.copies:
         place.append(("copies", ", ".join(escape(path, 200) for path in record.copies)))
     if record.inspection is not None:
@@ -94,6 +100,10 @@ def _show_record(record: Record) -> None:
     click.echo(click.style(escape(record.path, 1_000), bold=True))
     for label, text in place:
         click.echo(f"  {label:<14}{text}")
+
+
+def _describe(mark: Mark) -> str:
+    return "a pin" if mark.kind == "pin" else f"the {mark.kind} {mark.name}"
 
 
 @verb("best", exit_status={0: "at least one checkpoint has the metric", 1: "none has it", **USAGE})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptd.cli.human import format_metrics, format_number, format_time
 from ckptd.cli.table import Column, show_table
-from ckptd.model import Inspection, Record
+from ckptd.model import GONE_STATES, Inspection, Record
 from ckptd.text import format_size
 from ckptd.wire import inspection_to_json
+
+if TYPE_CHECKING:
+    from ckptd.index.marks import Mark
 
 
 def record_to_json(record: Record, *, whole: bool = False) -> dict[str, Any]:
@@ -41,6 +44,12 @@ def record_to_json(record: Record, *, whole: bool = False) -> dict[str, Any]:
     if inspection is not None:
         value |= _content(inspection, whole=whole)
     return value
+
+
+def marks_to_json(marks: Sequence[Mark]) -> dict[str, Any]:
+    """Turn what people said about a checkpoint into JSON."""
+    names = {kind: sorted({mark.name for mark in marks if mark.kind == kind}) for kind in ("tag", "alias")}
+    return {"pinned": any(mark.kind == "pin" for mark in marks), "tags": names["tag"], "aliases": names["alias"]}
 
 
 def _content(inspection: Inspection, *, whole: bool) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def _row(record: Record, metric: str | None, *, several: bool) -> list[str]:
     inspection = record.inspection
     metadata = None if inspection is None else inspection.metadata
     metrics: Mapping[str, float] = {} if metadata is None else metadata.metrics
-    status = record.state.value if inspection is None or record.state.value == "missing" else inspection.status.value
+    status = record.state.value if inspection is None or record.state in GONE_STATES else inspection.status.value
     return [
         str(record.id),
         f"{record.root.rstrip('/')}/{record.path}" if several else record.path,

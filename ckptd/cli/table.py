@@ -22,6 +22,11 @@ _STYLES = {
     "failed": "red",
     "error": "red",
     "warning": "yellow",
+    "keep": "green",
+    "slim": "cyan",
+    "archive": "yellow",
+    "trash": "red",
+    "hold": "bold magenta",
 }
 
 

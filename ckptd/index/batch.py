@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, select, tuple_, update
 
 from ckptd.index.exported import EXPORT, export_row, identity_columns, recipe_row
 from ckptd.index.payload import payload_of
-from ckptd.index.rows import content_row, hyperparameter_rows, metric_rows, place_row
+from ckptd.index.rows import content_row, hyperparameter_rows, metric_rows, place_row, trait_row
 from ckptd.index.statements import Row, insert_rows, put_rows
-from ckptd.index.tables import audit, contents, exports, hyperparameters, metrics, outputs, places, recipes, roots
-from ckptd.model import Identity, Inspection, PlaceState, RawIdentity, Status
+from ckptd.index.tables import audit, contents, exports, hyperparameters, metrics, outputs, places, recipes, roots, traits
+from ckptd.model import GONE_STATES, Identity, Inspection, PlaceState, RawIdentity, Status
 from ckptd.proof import Export, Recipe
 
 _READY = frozenset((Status.OK, Status.NEEDS_CODE))
+_Answer = TypeVar("_Answer")
 _encode = json.JSONEncoder().encode
 #: Rows in one statement; SQLite takes at most 32,766 variables.
 _CHUNK = 200
@@ -37,6 +39,7 @@ class Batch:
         self._run = run
         self._first_seen = first_seen
         self._contents: dict[str, Row] = {}
+        self._traits: list[Row] = []
         self._metrics: list[Row] = []
         self._hyperparameters: list[Row] = []
         self._places: dict[tuple[bytes, bytes], Row] = {}
@@ -45,12 +48,18 @@ class Batch:
         self._audit: list[Row] = []
         self._left: set[str] = set()
 
+    def tell(self, write: Callable[..., _Answer], *arguments: Any) -> _Answer:
+        """Call `write(connection, host, *arguments)` inside of the transaction; for marks, archives, runs and the like."""
+        self.flush()
+        return write(self._connection, self._host, *arguments)
+
     def record_ready(self, root: str, path: str, identity: Identity, inspection: Inspection, *, now: float) -> None:
         """Write down what one read of a file said; good or bad, it is a row."""
         payload = payload_of(inspection)
         state = PlaceState.READY if inspection.status in _READY else PlaceState.REJECTED
         if payload.key not in self._contents:
             self._contents[payload.key] = content_row(payload, inspection, now)
+            self._traits.append(trait_row(payload.key, inspection))
             self._metrics += metric_rows(payload.key, inspection.metadata.metrics)
             self._hyperparameters += hyperparameter_rows(payload.key, inspection.metadata.hyperparameters)
         row = place_row(self._host, root, path, identity)
@@ -64,8 +73,21 @@ class Batch:
         """Write down that a file is gone; all that is known of it stays."""
         self.flush()
         gone = {"state": PlaceState.MISSING.value, "state_since": now}
-        self._connection.execute(update(places).where(*self._at(root, path)).values(**gone))
-        self.audit("checkpoint.missing", root, path, None, now=now, why={})
+        here = places.c.state.not_in([state.value for state in GONE_STATES])  # what ckptd took away itself is not missed
+        if self._connection.execute(update(places).where(*self._at(root, path), here).values(**gone)).rowcount:
+            self.audit("checkpoint.missing", root, path, None, now=now, why={})
+
+    def record_state(self, root: str, path: str, state: PlaceState, *, now: float) -> None:
+        """Write down where a known place stands now: before ckptd takes a file away, and when it is back."""
+        self.flush()
+        self._connection.execute(update(places).where(*self._at(root, path)).values(state=state.value, state_since=now))
+
+    def record_gone(self, root: str, path: str, identity: Identity, state: PlaceState, sha256: str, *, now: float) -> None:
+        """Write down a place whose file ckptd took away before there was this index; nothing more is known of it."""
+        self.flush()
+        row = place_row(self._host, root, path, identity)
+        row |= {"state": state.value, "content": None, "sha256": sha256, "first_seen_at": now, "state_since": now}
+        put_rows(self._connection, places, [row])
 
     def record_moved(self, root: str, source: str, target: str, identity: Identity, *, now: float) -> None:
         """Write down that a known file lies elsewhere in its root now; its number and its first-seen time go with it.
@@ -149,9 +171,10 @@ class Batch:
     def flush(self) -> None:
         """Write what was collected, in the order in which rows refer to each other."""
         insert_rows(self._connection, contents, list(self._contents.values()))
+        insert_rows(self._connection, traits, self._traits)
         insert_rows(self._connection, metrics, self._metrics)
         insert_rows(self._connection, hyperparameters, self._hyperparameters)
-        self._contents, self._metrics, self._hyperparameters = {}, [], []
+        self._contents, self._traits, self._metrics, self._hyperparameters = {}, [], [], []
         if self._places:
             self._note_replaced()
             put_rows(self._connection, places, list(self._places.values()))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, LargeBinary, String, literal_column, select
 
 from ckptd.index.tables import places, unsigned
-from ckptd.model import Inspection, PlaceState, RawIdentity
+from ckptd.model import GONE_STATES, Inspection, PlaceState, RawIdentity
 
 
 class KnownPlace(NamedTuple):
@@ -24,13 +24,13 @@ class KnownPlace(NamedTuple):
 
     @property
     def is_missing(self) -> bool:
-        """Say whether the file was gone when it was last looked for."""
-        return self.state == PlaceState.MISSING
+        """Say whether the file was gone when it was last looked for, or was taken away by ckptd itself."""
+        return self.state in GONE_STATES
 
     @property
     def is_settled(self) -> bool:
         """Say whether nothing more is to be done for this file as it was."""
-        return self.state in (PlaceState.READY, PlaceState.REJECTED, PlaceState.MISSING)
+        return self.state in (PlaceState.READY, PlaceState.REJECTED, *GONE_STATES)
 
 
 class Recalled(NamedTuple):
@@ -50,7 +50,7 @@ class Recalled(NamedTuple):
 
 _p = places.c
 _KNOWN = select(_p.path, _p.id, _p.state, _p.sha256, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
-_is_missing = _p.state == PlaceState.MISSING.value
+_is_missing = _p.state.in_([state.value for state in GONE_STATES])
 _IDENTITIES = select(_p.path, _is_missing, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
 #: A root is most of the table: to read it from end to end takes half the time of going by way of the index, which the plus
 #: forbids.  Source: "Disqualifying WHERE clause terms using unary +" in SQLite's notes on its query planner.
@@ -70,7 +70,7 @@ def load_root_identities(connection: Connection, host: str, root: bytes) -> tupl
     encoding, errors, decode = _ENCODING, _ERRORS, bytes.decode
     known: dict[str, RawIdentity] = {}
     missing = set()
-    with _uncollected():
+    with uncollected():
         rows: Any = connection.execute(_IDENTITIES.where(host_column == host, root_column == root)).cursor
         for path, is_missing, dev, ino, size, mtime_ns, ctime_ns in rows:
             if dev < 0 or ino < 0:
@@ -89,7 +89,7 @@ def load_some_places(connection: Connection, where: tuple[ColumnElement[bool], .
 
 def _load(connection: Connection, where: tuple[ColumnElement[bool], ...]) -> dict[str, KnownPlace]:
     # Tuples as the driver gives them: a row of SQLAlchemy costs as much as all the rest.
-    with _uncollected():
+    with uncollected():
         rows: Any = connection.execute(_KNOWN.where(*where)).cursor
         return _places_of(rows)
 
@@ -107,7 +107,7 @@ def _places_of(rows: Iterable[Any]) -> dict[str, KnownPlace]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Keep the garbage collector from looking again and again at tuples that all stay: it takes as long as reading them."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect
 from ckptd.errors import CkptdError
 
 #: Revisions of the schema, oldest first; each is a file in `migrations/versions`.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 #: Where they lie.
 SCRIPTS = "ckptd:index/migrations"
 

@@ -15,13 +15,13 @@ from ckptd.errors import UsageError, WorkerError
 from ckptd.index.filters import Filter
 from ckptd.index.payload import damaged_inspection, inspection_of
 from ckptd.index.tables import contents, metrics, places, unsigned
-from ckptd.model import Identity, PlaceState, Record, Status
+from ckptd.model import GONE_STATES, Identity, PlaceState, Record, Status
 from ckptd.text import escape
 
 __all__ = ["SORT_KEYS", "Filter", "find_best", "find_named", "find_sorted", "is_sort_key", "select_records"]
 
 _c, _p = contents.c, places.c
-_PRESENT = _p.state != PlaceState.MISSING.value
+_PRESENT = _p.state.not_in([state.value for state in GONE_STATES])
 _READABLE = (Status.OK.value, Status.NEEDS_CODE.value)
 #: Values in one statement; SQLite takes at most 32,766.
 _CHUNK = 500
@@ -104,7 +104,7 @@ def find_named(connection: Connection, host: str, name: str) -> list[Record]:
     for numbers in _meanings(connection, host, name):
         if numbers:
             found = select_records(connection, host, _p.id.in_(numbers[:_CHUNK]))
-            return [record for record in found if record.state is not PlaceState.MISSING] or found
+            return [record for record in found if record.state not in GONE_STATES] or found
     return []
 
 

@@ -60,6 +60,13 @@ def content_row(payload: Payload, inspection: Inspection, now: float) -> Row:
     }
 
 
+def trait_row(key: str, inspection: Inspection) -> Row:
+    """Give the row of what every plan asks."""
+    source = inspection.metadata.sources.get("model_name")
+    confidence = 0.0 if source is None else float(source.confidence)
+    return {"content": key, "model_confidence": confidence, "optimizer_bytes": inspection.tensors.optimizer_bytes}
+
+
 def metric_rows(key: str, metrics: Mapping[str, float]) -> list[Row]:
     """Give one row for each metric."""
     return [{"content": key, "name": _name(name), "value": float(value)} for name, value in metrics.items()]

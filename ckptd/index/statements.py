@@ -13,7 +13,18 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Table, case
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ckptd.index.tables import exports, outputs, places, recipes, roots
+from ckptd.index.tables import (
+    checks,
+    derivations,
+    exports,
+    freezes,
+    groupings,
+    marks,
+    outputs,
+    places,
+    recipes,
+    roots,
+)
 
 Row = dict[str, Any]
 
@@ -39,6 +50,11 @@ _KEYS = {
     roots: ("host", "root"),
     exports: ("host", "root", "path", "target"),
     recipes: ("host", "group_name"),
+    marks: ("host", "kind", "name", "root", "path"),
+    derivations: ("host", "sha256", "source_sha256"),
+    groupings: ("host", "root", "path"),
+    checks: ("host", "root", "path"),
+    freezes: ("host", "name"),
 }
 _KEPT = {places: ("first_seen_at",)}
 

@@ -11,10 +11,10 @@ import os
 import platform
 import stat
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, bindparam, func, select, tuple_
 
@@ -27,11 +27,13 @@ from ckptd.index.migrate import is_newest, upgrade
 from ckptd.index.payload import inspection_of
 from ckptd.index.tables import bounded, contents, exports, outputs, places, roots, signed
 from ckptd.index.trouble import IndexBrokenError, broken, translated
-from ckptd.model import Identity, PlaceState, RawIdentity, Record, Status
+from ckptd.model import GONE_STATES, Identity, PlaceState, RawIdentity, Record, Status
 from ckptd.proof import Export, Recipe
 
 __all__ = ["Batch", "IndexBrokenError", "KnownPlace", "Recalled", "Store"]
 
+_Answer = TypeVar("_Answer")
+_GONE = [state.value for state in GONE_STATES]
 #: Identities in one statement; SQLite takes at most 32,766 variables.
 _CHUNK = 200
 
@@ -129,12 +131,17 @@ class Store:
 
     # — reading —
 
+    def ask(self, question: Callable[..., _Answer], *arguments: Any) -> _Answer:
+        """Give what `question(connection, host, *arguments)` answers: marks, archives and runs have functions of their own."""
+        with self._reading() as connection:
+            return question(connection, self.host, *arguments)
+
     def load_root(self, root: str) -> tuple[str | None, int]:
         """Give the id of a root and how many files are known in it and not missing."""
         with self._reading() as connection:
             query = select(roots.c.root_id).where(roots.c.host == self.host, roots.c.root == os.fsencode(root))
             root_id = connection.scalar(query)
-            files = connection.scalar(select(func.count()).where(*self._in(root), places.c.state != PlaceState.MISSING.value))
+            files = connection.scalar(select(func.count()).where(*self._in(root), places.c.state.not_in(_GONE)))
         return root_id, int(files or 0)
 
     def load_places(self, root: str, below: str = "") -> dict[str, KnownPlace]:
@@ -159,7 +166,7 @@ class Store:
         """Give the places that are not missing and whose content has one of these statuses."""
         c = places.c
         query = select(c.path).join(contents, contents.c.key == c.content)
-        query = query.where(*self._in(root), c.state != PlaceState.MISSING.value)
+        query = query.where(*self._in(root), c.state.not_in(_GONE))
         with self._reading() as connection:
             found = connection.scalars(
                 query.where(contents.c.status.in_([status.value for status in statuses])).order_by(c.path)
@@ -173,7 +180,7 @@ class Store:
         path = os.fsencode(f"{directory}/{stem}" if directory else stem)
         c = places.c
         named = (c.path == path) | ((c.path > path + b".") & (c.path < path + b"/"))  # "/" is what comes after "."
-        query = select(c.path).where(*self._in(root), named, c.state != PlaceState.MISSING.value)
+        query = select(c.path).where(*self._in(root), named, c.state.not_in(_GONE))
         with self._reading() as connection:
             return [
                 os.fsdecode(found) for found in connection.scalars(query.order_by(c.path)) if b"/" not in found[len(path) :]

@@ -61,6 +61,15 @@ metrics = Table(
     Column("value", Float, nullable=False),
 )
 
+#: What every plan asks of each content, out of its payload; a content that an older ckptd wrote down has no row here.
+traits = Table(
+    "traits",
+    metadata,
+    Column("content", ForeignKey("contents.key", ondelete="CASCADE"), primary_key=True),
+    Column("model_confidence", Float, nullable=False),
+    Column("optimizer_bytes", BigInteger, nullable=False),
+)
+
 #: What can be asked for as `hp.NAME`: plain values only; a nested one under its dotted name.
 hyperparameters = Table(
     "hyperparameters",
@@ -151,6 +160,131 @@ recipes = Table(
     Column("recipe", Text, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("sha256", String(64)),
+    Column("at", Float, nullable=False),
+)
+
+#: What people said about checkpoints: pins, tags and aliases.  A mark speaks of the content `sha256` wherever it lies, and a
+#: pin also of whatever lies at its place.  `name` is "" for a pin.
+marks = Table(
+    "marks",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("root", LargeBinary, primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("sha256", String(64), index=True),
+    Column("at", Float, nullable=False),
+    Column("who", Text, nullable=False),
+)
+
+#: Contents that ckptd made out of others: a slimmed checkpoint and what it was.
+derivations = Table(
+    "derivations",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("source_sha256", String(64), primary_key=True),
+    Column("how", String(32), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+#: Which group each content at each place was taken for, so that another reading of its name is seen and held; and what was
+#: decided about it last, so that the audit has a line when that changes and not each night.
+groupings = Table(
+    "groupings",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("root", LargeBinary, primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("group_name", Text),
+    Column("decided", Text),
+)
+
+#: Checkpoints that a policy took away; the brake counts those of the last days.
+removals = Table(
+    "removals",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("host", String(255), nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("sha256", String(64)),
+    Column("group_name", Text),
+    Column("size", BigInteger, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("at", Float, nullable=False, index=True),
+)
+
+#: Archives, each in a directory; `name` is the file's.  `state` is verified, damaged or missing.
+archives = Table(
+    "archives",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("host", String(255), nullable=False),
+    Column("directory", LargeBinary, nullable=False),
+    Column("name", LargeBinary, nullable=False),
+    Column("format", String(32), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("verified_at", Float, nullable=False),
+    Column("drilled_at", Float),
+    UniqueConstraint("host", "directory", "name"),
+)
+
+#: What lies in an archive: where it came from and what it is.
+archive_members = Table(
+    "archive_members",
+    metadata,
+    Column("archive", ForeignKey("archives.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", LargeBinary, primary_key=True),
+    Column("what", String(32), nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("sha256", String(64), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("is_lost", Integer, nullable=False),
+)
+
+#: When the bytes of each place were last read again and compared with its digest.
+checks = Table(
+    "checks",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("root", LargeBinary, primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("outcome", String(16), nullable=False),
+)
+
+#: Each run of each job.  `outcome` is running, ok, failed, held or interrupted; `scheduled_for` is NULL for a run by hand.
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("host", String(255), nullable=False),
+    Column("job", String(64), nullable=False),
+    Column("run", String(64), nullable=False),
+    Column("scheduled_for", Float),
+    Column("started_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Index("job_runs_by_job", "host", "job", "started_at"),
+)
+
+#: Why jobs that take something away stand still until a person says so ("reindexed").
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("why", Text, nullable=False),
     Column("at", Float, nullable=False),
 )
 

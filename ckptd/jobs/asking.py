@@ -22,7 +22,7 @@ from ckptd.jobs.reading import OPEN_FLAGS
 from ckptd.jobs.resolving import Resolving
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.upkeep import Upkeep
-from ckptd.model import Identity, Record, Status
+from ckptd.model import GONE_STATES, Identity, Record, Status
 from ckptd.proof import Export, Verdict
 from ckptd.settings.exporting import ExportSettings
 from ckptd.storage.beneath import RootHandle, open_beneath
@@ -75,7 +75,7 @@ def export_one(
         raise UsageError("export a checkpoint", why="no target is named", cure="say --to safetensors, or set export.targets")
     status = None if record.inspection is None else record.inspection.status
     if status not in _EXPORTED or record.state.value != "ready":
-        why = f"it is {record.state.value if status is None or record.state.value == 'missing' else status.value}"
+        why = f"it is {record.state.value if status is None or record.state in GONE_STATES else status.value}"
         raise UsageError("export a checkpoint", path=escape(record.path), why=why, cure="see `ckptd show`")
     number = next((root.number for root in roots if root.path == record.root), None)
     if number is None:

@@ -14,6 +14,9 @@ from ckptd.errors import CkptdError
 from ckptd.index.store import Store
 from ckptd.jobs.checks import Check, bad, good
 from ckptd.jobs.doctoring_exports import check_exports
+from ckptd.jobs.doctoring_jobs import check_jobs
+from ckptd.jobs.doctoring_retention import check_retention
+from ckptd.jobs.doctoring_scrub import check_scrub
 from ckptd.model import Json, Severity
 from ckptd.policy.brakes import find_freezes
 from ckptd.policy.reconcile import reconcile
@@ -43,6 +46,8 @@ def check_all(settings: Settings, state_dir: Path, index: str) -> list[Check]:
     checks += _check_watches(settings)
     checks += _check_sandbox()
     checks += check_exports(settings)
+    checks += check_jobs(settings, state_dir, index)
+    checks += check_retention(settings, state_dir / index)
     return checks
 
 
@@ -113,7 +118,8 @@ def _check_index(settings: Settings, path: Path) -> list[Check]:
         problem = store.check_integrity()
         if problem is not None:
             return [bad(name, problem, "`ckptd reindex` builds it anew from the files and the journal")]
-        return [good(name, "whole"), *(check for root in settings.roots for check in _check_known(settings, store, root))]
+        known = [check for root in settings.roots for check in _check_known(settings, store, root)]
+        return [good(name, "whole"), *known, *check_scrub(settings, store)]
     finally:
         store.close()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ckptd.index.store import Store
 from ckptd.jobs.exporting import Exporting
+from ckptd.jobs.holding import RootLocks
 from ckptd.jobs.ingest import Ingest
 from ckptd.jobs.reading import Reading
 from ckptd.jobs.roots import WatchedRoot
@@ -29,5 +30,6 @@ class Engine:
     exporting: Exporting
     reading: Reading
     lock: Lock
+    root_locks: RootLocks
     state_dir: Path
     started_at: float

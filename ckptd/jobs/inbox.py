@@ -22,6 +22,7 @@ class Mail:
         patient: the same, for paths that are in no hurry; they come a moment later, many at once.
         rescans: root number → why the full picture is wanted.
         guard: True when it is time to look whether the roots are still the roots.
+        jobs: True when the time of a job has come.
         stop: True when a signal asked for it.
     """
 
@@ -29,6 +30,7 @@ class Mail:
     patient: dict[tuple[int, str], bool] = field(default_factory=dict)
     rescans: dict[int, str] = field(default_factory=dict)
     guard: bool = False
+    jobs: bool = False
     stop: bool = False
 
 
@@ -84,6 +86,12 @@ class Inbox:
         """Ask for a look at the roots themselves."""
         with self._lock:
             self._mail.guard = True
+        self._wake()
+
+    def jobs(self) -> None:
+        """Ask for a look at what jobs are due."""
+        with self._lock:
+            self._mail.jobs = True
         self._wake()
 
     def stop(self) -> None:

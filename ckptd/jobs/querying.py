@@ -14,11 +14,14 @@ from ckptd.errors import UsageError
 from ckptd.index.filters import parse_filter
 from ckptd.index.queries import is_sort_key
 from ckptd.index.store import Store
+from ckptd.jobs.marking import find_alias
 from ckptd.metadata.proposal import Proposal, apply, propose
 from ckptd.model import Inspection, Record
 from ckptd.storage.beneath import RootHandle, open_parent_beneath
 from ckptd.text import escape
 
+#: What a list without a query shows: not what ckptd itself took away.
+_HERE = "not state=trashed and not state=archived and not state=purged"
 #: What is looked at, in this order, when somebody asks for the best `accuracy`: what was held out comes first.
 _SPLITS = ("val_", "test_", "", "train_")
 
@@ -39,12 +42,12 @@ class SidecarView:
 
 
 def find_records(store: Store, query: str | None, *, sort: str, reverse: bool, limit: int | None) -> list[Record]:
-    """Give the records that match a query.
+    """Give the records that match a query; without one, all but those that ckptd took away itself.
 
     Raises:
         UsageError: the query does not parse, or nothing is sorted by that.
     """
-    wanted = None if query is None else parse_filter(query, canonical=canonical, now=time.time())
+    wanted = parse_filter(_HERE if query is None else query, canonical=canonical, now=time.time())
     key = sort if is_sort_key(sort) else canonical(sort) or sort  # a metric may be spelt as usual
     return store.records(wanted, sort=key, reverse=reverse, limit=limit)
 
@@ -56,6 +59,8 @@ def find_one(store: Store, name: str) -> Record:
         UsageError: nothing is called that, or more than one thing is; the message names them.
     """
     found = store.find_named(name)
+    if not found:
+        found = _find_aliased(store, name)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -66,6 +71,17 @@ def find_one(store: Store, name: str) -> Record:
     raise UsageError(
         "find a checkpoint", path=escape(name), why=f"this names {len(found)} of them: {names}", cure="give the number"
     )
+
+
+def _find_aliased(store: Store, name: str) -> list[Record]:
+    """Give the checkpoint that an alias names: where it was marked, or else where its content lies now."""
+    mark = find_alias(store, name)
+    if mark is None:
+        return []
+    there = store.find_record(mark.root, mark.path)
+    if there is not None and there.sha256 == mark.sha256:
+        return [there]
+    return [] if mark.sha256 is None else store.find_named(mark.sha256)[:1]
 
 
 def find_best(store: Store, metric: str, *, group: str | None, mode: str | None) -> list[Record]:

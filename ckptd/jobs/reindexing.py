@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ckptd.errors import WorkerError
 from ckptd.jobs.engine import Engine
+from ckptd.jobs.replaying import replay_places
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
 from ckptd.model import Identity, RawIdentity
 from ckptd.proof import Export, Recipe
@@ -38,6 +39,7 @@ def rebuild_index(open_engine: OpenEngine, state_dir: Path, name: str, progress:
         engine.store.import_first_seen(find_first_seen(engine.journal.replay()))
         _remember_outputs(engine)
         summary = scan_roots(engine, selector, (), progress, exports=False)
+        replay_places(engine.store, engine.journal.replay(), [root.path for root in engine.roots])
         engine.store.finish()
         engine.store.close()
         # Still under the lock.  The old write-ahead log must not meet the new file; a kill between the two leaves no index,

@@ -11,12 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
+    "ArchiveSettings",
     "ExportSettings",
     "InspectSettings",
     "LogSettings",
+    "PolicySettings",
     "RecipeSettings",
+    "ReportSettings",
+    "ScheduleSettings",
+    "ScrubSettings",
     "Settings",
     "SidecarSettings",
+    "TrashSettings",
     "TrustSettings",
     "WatchSettings",
     "find_config",
@@ -26,24 +32,36 @@ __all__ = [
 if TYPE_CHECKING:
     from ckptd.settings.load import load_settings
     from ckptd.settings.model import (
+        ArchiveSettings,
         ExportSettings,
         InspectSettings,
         LogSettings,
+        PolicySettings,
         RecipeSettings,
+        ReportSettings,
+        ScheduleSettings,
+        ScrubSettings,
         Settings,
         SidecarSettings,
+        TrashSettings,
         TrustSettings,
         WatchSettings,
     )
     from ckptd.settings.places import find_config
 
 _PLACES = {
+    "ArchiveSettings": "model",
     "ExportSettings": "model",
     "InspectSettings": "model",
     "LogSettings": "model",
+    "PolicySettings": "model",
     "RecipeSettings": "model",
+    "ReportSettings": "model",
+    "ScheduleSettings": "model",
+    "ScrubSettings": "model",
     "Settings": "model",
     "SidecarSettings": "model",
+    "TrashSettings": "model",
     "TrustSettings": "model",
     "WatchSettings": "model",
     "find_config": "places",

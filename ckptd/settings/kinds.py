@@ -42,11 +42,18 @@ def read_tables(value: object) -> object:
     return (read,) if isinstance(read, dict) else read
 
 
-def _parse(text: str) -> object:
+def read_table(value: object) -> object:
+    """Take a text for a JSON object: the environment knows nothing but text."""
+    if not isinstance(value, str):
+        return value
+    return _parse(value, "object") if value.strip() else {}
+
+
+def _parse(text: str, what: str = "list") -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"is no JSON list: {error}") from error
+        raise ValueError(f"is no JSON {what}: {error}") from error
 
 
 def _refuse_empty(value: object) -> object:

@@ -13,17 +13,31 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ckptd.settings.exporting import ExportSettings, InputSettings, RecipeBody, Recipes, RecipeSettings, TrustSettings
 from ckptd.settings.kinds import Bytes, NamedPath, Paths, Seconds, Section, Words
+from ckptd.settings.retention import (
+    ArchiveSettings,
+    PolicySettings,
+    ReportSettings,
+    ScheduleSettings,
+    ScrubSettings,
+    TrashSettings,
+)
 
 __all__ = [
+    "ArchiveSettings",
     "ExportSettings",
     "InputSettings",
     "InspectSettings",
     "LogSettings",
+    "PolicySettings",
     "RecipeBody",
     "RecipeSettings",
+    "ReportSettings",
+    "ScheduleSettings",
+    "ScrubSettings",
     "Section",
     "Settings",
     "SidecarSettings",
+    "TrashSettings",
     "TrustSettings",
     "WatchSettings",
 ]
@@ -142,6 +156,12 @@ class Settings(BaseSettings):
     sidecar: SidecarSettings = SidecarSettings()
     export: ExportSettings = Field(default_factory=ExportSettings)
     trust: TrustSettings = TrustSettings()
+    policy: PolicySettings = PolicySettings()
+    trash: TrashSettings = TrashSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    scrub: ScrubSettings = ScrubSettings()
+    report: ReportSettings = ReportSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("roots")

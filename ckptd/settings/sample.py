@@ -183,9 +183,11 @@ def _type_name(model: type[BaseModel], key: str) -> str:
         return "size"
     if any(part.get("format") == "path" for part in schema.get("anyOf", ())):
         return "path"
-    if schema.get("type") == "integer":
-        return f"number, {schema['minimum']} to {schema['maximum']}"
-    return {"boolean": "true or false"}[schema["type"]]
+    if schema.get("type") == "object":
+        return "table"
+    if schema.get("type") in ("integer", "number"):
+        return f"number, {schema.get('minimum', 0):g} to {schema['maximum']}"
+    return {"boolean": "true or false", "string": "text"}[schema["type"]]
 
 
 def _table_text(table: str) -> str:

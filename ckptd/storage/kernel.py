@@ -57,10 +57,24 @@ def rename(dir_fd: int, source: str, target: str, flags: int) -> None:
         Unsupported: the kernel or the file system does not know the flag.
         OSError: as `rename`; EEXIST when `target` exists and RENAME_NOREPLACE was asked.
     """
+    _renameat2(dir_fd, source, dir_fd, target, flags)
+
+
+def rename_between(source_fd: int, source: str, target_fd: int, target: str, flags: int) -> None:
+    """Rename an entry of one directory to one of another by renameat2; with RENAME_EXCHANGE the two change places.
+
+    Raises:
+        Unsupported: the kernel or the file system does not know the flag.
+        OSError: as `rename`; EXDEV when the two lie on two file systems or mounts.
+    """
+    _renameat2(source_fd, source, target_fd, target, flags)
+
+
+def _renameat2(source_fd: int, source: str, target_fd: int, target: str, flags: int) -> None:
     number = _renameat2_number()
     if number is None:
         raise Unsupported(errno.ENOSYS, "renameat2")
-    if _rename_call()(number, dir_fd, os.fsencode(source), dir_fd, os.fsencode(target), flags) != 0:
+    if _rename_call()(number, source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags) != 0:
         code = ctypes.get_errno()
         kind = Unsupported if code in _NOT_KNOWN else OSError
         raise kind(code, os.strerror(code), source, None, target)

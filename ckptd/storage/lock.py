@@ -1,4 +1,8 @@
-"""One daemon for one state directory: a lock of the kernel, which a crash releases."""
+"""Who may work where: locks of the kernel, which a crash releases.
+
+`lock` in a state directory says that one daemon, or one pass, looks after its checkpoints; each root has one in its `.ckptd`
+too, because two state directories may name the same root.  `jobs.lock` beside it says that one job runs.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,23 @@ import fcntl
 import functools
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ckptd.errors import AlreadyRunningError, StorageError
+from ckptd.text import escape
 
 _NAME = "lock"
+#: Name of the lock of whoever runs a job.
+JOBS = "jobs.lock"
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _MOST_BYTES = 4096
+#: Seconds between tries: who only asks, as `is_held` does, has the lock for some microseconds.
+_PAUSES = (0.002, 0.01, 0.03)
 _held: set[int] = set()
 
 
@@ -52,34 +62,23 @@ def hold(state_dir: str | os.PathLike[str]) -> Lock:
         AlreadyRunningError: another process has it; the message names it.
         StorageError: the lock file can't be opened or written.
     """
-    path = Path(state_dir) / _NAME
-    try:
-        while True:
-            fd = os.open(path, _FLAGS, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_same_file(fd, path):
-                    _write_holder(fd)
-                    break
-            except BlockingIOError:
-                raise _already_running(fd, path) from None
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)  # the file was removed between open and lock: the lock is worth nothing
-    except OSError as error:
-        raise StorageError(
-            "lock the state directory", path=path, why=os.strerror(error.errno or 0), cure="see `ckptd doctor`"
-        ) from error
-    _held.add(fd)
-    _close_in_forked_children()
-    return Lock(fd, path)
+    return _hold(Path(state_dir) / _NAME, {}, _already_running)
 
 
-def read_holder(state_dir: str | os.PathLike[str]) -> Mapping[str, object] | None:
-    """Give what the last holder wrote ("pid", "started_at"), or None; says nothing about whether it lives."""
+def hold_job(state_dir: str | os.PathLike[str], job: str) -> Lock:
+    """Take the lock of whoever runs a job, and write our pid, start time and the job into it.
+
+    Raises:
+        AlreadyRunningError: another process runs a job; the message names both.
+        StorageError: the lock file can't be opened or written.
+    """
+    return _hold(Path(state_dir) / JOBS, {"job": job}, _job_runs)
+
+
+def read_holder(state_dir: str | os.PathLike[str], name: str = _NAME) -> Mapping[str, object] | None:
+    """Give what the last holder wrote ("pid", "started_at", "job"), or None; says nothing about whether it lives."""
     try:
-        fd = os.open(Path(state_dir) / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(Path(state_dir) / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -88,10 +87,10 @@ def read_holder(state_dir: str | os.PathLike[str]) -> Mapping[str, object] | Non
         os.close(fd)
 
 
-def is_held(state_dir: str | os.PathLike[str]) -> bool:
+def is_held(state_dir: str | os.PathLike[str], name: str = _NAME) -> bool:
     """Say whether a living process holds the lock; asked without keeping it."""
     try:
-        fd = os.open(Path(state_dir) / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(Path(state_dir) / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:
@@ -105,24 +104,82 @@ def is_held(state_dir: str | os.PathLike[str]) -> bool:
     return False
 
 
-def _already_running(fd: int, path: Path) -> AlreadyRunningError:
-    holder = _read_holder(fd) or {}
-    os.close(fd)
-    pid, started_at = holder.get("pid"), holder.get("started_at")
+def describe_holder(holder: Mapping[str, object] | None) -> str:
+    """Say which process holds a lock, and since when, out of what it wrote there."""
+    pid, started_at = (holder or {}).get("pid"), (holder or {}).get("started_at")
     who = f"process {pid}" if isinstance(pid, int) else "another process"
-    since = f" since {started_at}" if isinstance(started_at, str) and started_at.isascii() and started_at.isprintable() else ""
-    stop = f"stop it (kill {pid})" if isinstance(pid, int) else "stop it"
+    return f"{who} holds the lock{_since(started_at)}"
+
+
+def _hold(path: Path, facts: Mapping[str, str], refuse: Callable[[Mapping[str, object], Path], AlreadyRunningError]) -> Lock:
+    try:
+        while True:
+            fd = os.open(path, _FLAGS, 0o600)
+            try:
+                if not _lock(fd):
+                    raise refuse(_read_holder(fd) or {}, path)
+                if _is_same_file(fd, path):
+                    _write_holder(fd, facts)
+                    break
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # the file was removed between open and lock: the lock is worth nothing
+    except OSError as error:
+        raise StorageError(
+            "lock the state directory", path=path, why=os.strerror(error.errno or 0), cure="see `ckptd doctor`"
+        ) from error
+    _held.add(fd)
+    _close_in_forked_children()
+    return Lock(fd, path)
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock of an open file, unless somebody else keeps it."""
+    for pause in (*_PAUSES, 0.0):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+        else:
+            return True
+    return False
+
+
+def _already_running(holder: Mapping[str, object], path: Path) -> AlreadyRunningError:
     return AlreadyRunningError(
         "another ckptd looks after these checkpoints",
         path=path,
-        why=f"{who} holds the lock{since}",
-        cure=f"{stop}, or give this one roots and a state_dir of its own",
+        why=describe_holder(holder),
+        cure=f"{_stop(holder)}, or give this one roots and a state_dir of its own",
     )
 
 
-def _write_holder(fd: int) -> None:
+def _job_runs(holder: Mapping[str, object], path: Path) -> AlreadyRunningError:
+    pid, job = holder.get("pid"), holder.get("job")
+    who = f"process {pid}" if isinstance(pid, int) else "another process"
+    what = f"the job {escape(job, 40)}" if isinstance(job, str) else "a job"
+    return AlreadyRunningError(
+        "a job runs on these checkpoints",
+        path=path,
+        why=f"{who} runs {what}{_since(holder.get('started_at'))}",
+        cure=f"wait for its end, or {_stop(holder)}",
+    )
+
+
+def _stop(holder: Mapping[str, object]) -> str:
+    pid = holder.get("pid")
+    return f"stop it (kill {pid})" if isinstance(pid, int) else "stop it"
+
+
+def _since(started_at: object) -> str:
+    is_clean = isinstance(started_at, str) and started_at.isascii() and started_at.isprintable()
+    return f" since {started_at}" if is_clean else ""
+
+
+def _write_holder(fd: int, facts: Mapping[str, str]) -> None:
     os.ftruncate(fd, 0)
-    os.pwrite(fd, json.dumps({"pid": os.getpid(), "started_at": _started_at()}).encode() + b"\n", 0)
+    os.pwrite(fd, json.dumps({"pid": os.getpid(), "started_at": _started_at(), **facts}).encode() + b"\n", 0)
 
 
 def _read_holder(fd: int) -> Mapping[str, object] | None:

@@ -6,14 +6,21 @@ user that runs ckptd, and where that is not so, ckptd refuses to work.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
 
 from ckptd.errors import StorageError
+from ckptd.storage.faults import place_of
 
+#: Name of the state directory of a root.
+STATE = ".ckptd"
 #: Subdirectory for files that may be thrown away at any time.
 SCRATCH = "scratch"
+#: Subdirectory for users' files that were taken away and may come back; always on the file system of their root.
+TRASH = "trash"
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -46,19 +53,75 @@ def ensure_state_dir(path: str | os.PathLike[str]) -> Path:
     return place
 
 
-def _ensure(name: str, parent: int, shown: Path) -> int:
+def open_trash_dir(root_fd: int) -> int:
+    """Make the trash of an open root, or check that it and `.ckptd` are ours alone; give a descriptor of it.
+
+    Raises:
+        StateDirError: one of them is a link, no directory, another user's, or others may enter it.
+        StorageError: it can't be made or opened.
+    """
+    found = find_trash_dir(root_fd)
+    if found is not None:
+        return found
+    shown = Path(place_of(root_fd, STATE))
+    cure = f"let the user that runs ckptd write in {shown.parent}: what is removed there waits in {STATE}/{TRASH}"
+    own = _ensure(STATE, root_fd, shown, cure)
+    try:
+        trash = _ensure(TRASH, own, shown / TRASH, cure)
+        for fd in (own, root_fd):  # what lies below must not outlast a power cut without its way to it
+            with contextlib.suppress(OSError):  # the next sync, of what matters, says so too
+                os.fsync(fd)
+        return trash
+    finally:
+        os.close(own)
+
+
+def find_trash_dir(root_fd: int) -> int | None:
+    """Check the trash of an open root and give a descriptor of it; None where there is none, and none is made.
+
+    Raises:
+        StateDirError: as `open_trash_dir`.
+        StorageError: it can't be opened.
+    """
+    shown = Path(place_of(root_fd, STATE))
+    own = _find(STATE, root_fd, shown)
+    if own is None:
+        return None
+    try:
+        return _find(TRASH, own, shown / TRASH)
+    finally:
+        os.close(own)
+
+
+def _find(name: str, parent: int, shown: Path) -> int | None:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        pass  # opening it says what is wrong
+    return _open_own(name, parent, shown)
+
+
+def _ensure(name: str, parent: int, shown: Path, cure: str | None = None) -> int:
     """Make or check one directory and give a descriptor of it."""
     try:
         os.mkdir(name, 0o700, dir_fd=parent)
     except FileExistsError:
         pass
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cure = "free some space on this file system"
         raise StorageError(
             "make the state directory",
             path=shown,
             why=os.strerror(error.errno or 0),
-            cure=f"let the user that runs ckptd write in {shown.parent}, or set state_dir to a directory of its own",
+            cure=cure or f"let the user that runs ckptd write in {shown.parent}, or set state_dir to a directory of its own",
         ) from error
+    return _open_own(name, parent, shown)
+
+
+def _open_own(name: str, parent: int, shown: Path) -> int:
     fd = _open(name, _DIRECTORY, parent, shown)
     try:
         _check(os.fstat(fd), shown)

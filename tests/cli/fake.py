@@ -130,6 +130,9 @@ class FakeApp:
         self.asked = (query, sort, reverse, limit)
         return self.known
 
+    def marks(self, _record: Record) -> list[Any]:
+        return []
+
     def show(self, name: str) -> Record:
         found = [one for one in self.known if name in {str(one.id), one.path}]
         if len(found) != 1:

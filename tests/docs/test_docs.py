@@ -27,7 +27,9 @@ SOURCES = sorted((PROJECT / "ckptd").rglob("*.py"))
 
 #: Words of the source that have the form of a finding's code and are none.
 NOT_FINDINGS = {"utf-8", "latin-1"}
-EVENT = re.compile(r"(daemon|checkpoint|sidecar|export|scan|root|watch|worker|inspection|index|library)\.[a-z_]+")
+EVENT = re.compile(
+    r"(daemon|checkpoint|sidecar|export|scan|root|watch|worker|inspection|index|library|retention|trash|archive|job|scrub|drill|report)\.[a-z_]+"
+)
 
 
 def page(name):
@@ -118,7 +120,7 @@ def test_the_index_of_docs_has_every_page():
 def test_the_settings_in_the_readme_are_valid(tmp_path):
     """Each TOML block is a settings file; those of the page about recipes too."""
     blocks = re.findall(r"```toml\n(.*?)```", README + page("recipes.md"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         tomllib.loads(block)
         path = tmp_path / "readme.toml"

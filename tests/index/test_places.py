@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from ckptd.model import Identity, Metadata, PlaceState, Status
+from ckptd.model import GONE_STATES, Identity, Metadata, PlaceState, Status
 from tests.docs.pages import PROJECT
 from tests.index.making import NOW, ROOT, digest, fill, find, identity, inspection, rejected
 
@@ -300,10 +300,10 @@ def test_outputs_are_known_by_their_last_digest(store):
 
 
 def test_the_index_keeps_only_states_of_rest():
-    """A file comes to rest as ready, rejected or missing; docs/states.md has every state and says so."""
+    """A file comes to rest as ready, rejected or gone; docs/states.md has every state and says so."""
     page = (PROJECT / "docs" / "states.md").read_text()
     kept = dict(re.findall(r"^\| `([a-z]+)` \|.*\| (memory|index) \|$", page, re.MULTILINE))
     assert kept == {
-        state.value: "index" if state in {PlaceState.READY, PlaceState.REJECTED, PlaceState.MISSING} else "memory"
+        state.value: "index" if state in {PlaceState.READY, PlaceState.REJECTED, *GONE_STATES} else "memory"
         for state in PlaceState
     }

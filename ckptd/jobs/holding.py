@@ -1,0 +1,155 @@
+"""Keep others out of roots: one ckptd for each root, and one job at a time for each index and each root.
+
+The state directory's own lock comes first, then those of the roots by their paths, so that two processes never hold one each
+and want the other's.  A root whose `.ckptd` is the state directory has one lock and not two.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from ckptd.errors import StorageError
+from ckptd.jobs.roots import WatchedRoot
+from ckptd.storage.lock import JOBS, Lock, describe_holder, hold, hold_job, is_held, read_holder
+from ckptd.storage.state import STATE
+
+_log = structlog.get_logger()
+
+
+class RootLocks:
+    """The locks of the roots that a process looks after.
+
+    Args:
+        state_dir: whose lock is held already.
+        roots: those that were looked at; one with an incident gets its lock by `renew` when it is back.
+    """
+
+    def __init__(self, state_dir: Path, roots: Sequence[WatchedRoot]) -> None:
+        self._state_dir = state_dir
+        self._held: dict[str, Lock] = {}
+        try:
+            for root in sorted(roots, key=lambda root: root.path):
+                self.renew(root)
+        except BaseException:
+            self.close()
+            raise
+
+    def renew(self, root: WatchedRoot) -> None:
+        """Take the lock of what lies at the root's path now; the one of what lay there before is given back.
+
+        A root that can't be locked, such as a read-only share, is told and watched all the same: nothing is written there.
+
+        Raises:
+            AlreadyRunningError: another process looks after it; the message names it.
+        """
+        before = self._held.pop(root.path, None)
+        if before is not None:
+            before.close()
+        try:
+            lock = _hold_root(self._state_dir, root, hold)
+        except StorageError as error:
+            _log.warning("root.unlocked", root=root.path, reason=error.why)
+            return
+        if lock is not None:
+            self._held[root.path] = lock
+
+    def close(self) -> None:
+        """Give all of them back."""
+        for lock in self._held.values():
+            lock.close()
+        self._held.clear()
+
+
+@contextmanager
+def hold_roots(state_dir: Path, roots: Sequence[WatchedRoot]) -> Iterator[RootLocks]:
+    """Keep every other ckptd away from some roots, whatever state directory it has; call it once they were looked at.
+
+    Raises:
+        AlreadyRunningError: another process looks after one of them; the message names it.
+    """
+    with closing(RootLocks(state_dir, roots)) as locks:
+        yield locks
+
+
+@contextmanager
+def hold_jobs(state_dir: Path, roots: Sequence[WatchedRoot], job: str) -> Iterator[None]:
+    """Be the one process that runs a job on an index and some roots.
+
+    Raises:
+        AlreadyRunningError: another process runs one; the message names both.
+        StorageError: the lock of the state directory can't be opened.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(hold_job(state_dir, job))
+        for root in sorted(roots, key=lambda root: root.path):
+            with suppress(StorageError):  # the daemon told it, and `ckptd doctor` does
+                lock = _hold_root(state_dir, root, lambda place: hold_job(place, job))
+                if lock is not None:
+                    stack.enter_context(lock)
+        yield
+
+
+def find_unlockable(state_dir: Path, roots: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Give the roots in which no lock can be kept, each with the reason; nothing is made or taken."""
+    found = []
+    for root in roots:
+        place = root / STATE
+        if place.is_dir() and not os.access(place, os.R_OK | os.W_OK | os.X_OK) and not _is_same(place, state_dir):
+            found.append((root, f"{STATE} can't be written"))
+    return found
+
+
+class JobHolder(NamedTuple):
+    """Who runs a job just now: what it says that it runs, and a phrase for people."""
+
+    job: str
+    words: str
+
+
+def find_job_holder(state_dir: Path, roots: Sequence[Path]) -> JobHolder | None:
+    """Say who runs a job on the index or one of the roots just now; None when nobody does."""
+    for place in (state_dir, *(root / STATE for root in roots)):
+        if is_held(place, JOBS):
+            holder = read_holder(place, JOBS) or {}
+            return JobHolder(str(holder.get("job", "")), describe_holder(holder))
+    return None
+
+
+def _hold_root(state_dir: Path, root: WatchedRoot, take: Callable[[Path], Lock]) -> Lock | None:
+    """Take a lock in a root's `.ckptd`; None where that is the state directory, or where the root is not there just now.
+
+    Raises:
+        StorageError: none can be kept there.
+    """
+    place = Path(root.path) / STATE
+    if root.incident is not None or _is_same(place, state_dir):
+        return None
+    why = _find_fault(place)
+    if why is not None:
+        raise StorageError("lock a root", path=place, why=why, cure="see `ckptd doctor`")
+    return take(place)
+
+
+def _find_fault(place: Path) -> str | None:
+    """Say why no lock can be kept in a directory; None when one may be."""
+    try:
+        seen = place.lstat()
+    except OSError as error:
+        return f"{STATE}: {os.strerror(error.errno or 0)}"
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid():
+        return f"{STATE} is not the daemon's own directory"
+    return None
+
+
+def _is_same(place: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(place, other)
+    except OSError:
+        return False

@@ -1,0 +1,295 @@
+"""The purge job, and what people do with the trash by hand: list, bring back, purge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ckptd.errors import UsageError
+from ckptd.index.archived import load_archived_digests
+from ckptd.index.ledger import Gone, add_gone, drop_gone
+from ckptd.index.marks import note_restored
+from ckptd.jobs.registry import JobContext, JobOutcome
+from ckptd.jobs.roots import WatchedRoot
+from ckptd.model import Json, Openness, PlaceState
+from ckptd.storage.scratch import free_bytes
+from ckptd.storage.trash import Entry, Healing, PurgeOutcome, list_entries, purge, restore, sweep
+from ckptd.text import escape
+from ckptd.watch.scanner import RegularFile, observe
+
+_ACCEPTED = (Openness.CLOSED, Openness.UNKNOWN)
+#: Outcomes of a purge that are no news: it is tried again by the next run.
+_QUIET = (PurgeOutcome.YOUNG, PurgeOutcome.NO_ENTRY)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One entry of the trash.
+
+    Attributes:
+        entry: its name.
+        path: of its checkpoint, relative to the root; None where no manifest says it.
+        allocated_bytes: what its files take on the disk.
+        since: when it was put there, seconds since the epoch; None likewise.
+        purged_at: when the purge job may end it.
+        action: "trash", "archive" or "slim".
+        archives: the archives that hold the same content.
+        problem: what is wrong with it; "" in good times.
+    """
+
+    entry: str
+    root: str
+    path: str | None
+    sha256: str | None
+    allocated_bytes: int
+    since: float | None
+    purged_at: float | None
+    group: str | None = None
+    reasons: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
+    action: str = "trash"
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A checkpoint that is back; `note` says what did not come with it."""
+
+    path: str
+    source: str
+    sha256: str | None
+    note: str = ""
+
+
+@dataclass(slots=True)
+class PurgedAll:
+    """What a purge did: names of entries, what is left with the reason, and the bytes that came back."""
+
+    entries: list[str] = field(default_factory=list)
+    left: list[tuple[str, str]] = field(default_factory=list)
+    freed_bytes: int = 0
+
+
+def list_trash(context: JobContext) -> list[Waiting]:
+    """Give what lies in the trash of every root, the oldest first."""
+    grace = context.settings.trash.grace_seconds
+    archives = context.store.ask(load_archived_digests)
+    found = []
+    for root in context.roots:
+        for entry in list_entries(root.handle.fd):
+            manifest = entry.manifest
+            if manifest is None:
+                found.append(
+                    Waiting(entry.name, root.path, None, None, entry.allocated_bytes, None, None, problem=entry.problem or "")
+                )
+                continue
+            since, sha256 = manifest.removed_at, manifest.checkpoint.sha256
+            found.append(
+                Waiting(
+                    entry.name,
+                    root.path,
+                    manifest.checkpoint.path,
+                    sha256,
+                    entry.allocated_bytes,
+                    since,
+                    since + grace,
+                    manifest.group,
+                    manifest.reasons,
+                    archives.get(sha256, ()),
+                    "slim" if manifest.replacement is not None else "archive" if sha256 in archives else "trash",
+                    entry.problem or "",
+                )
+            )
+    return sorted(found, key=lambda one: (one.since or 0.0, one.entry))
+
+
+def restore_entry(context: JobContext, name: str, to: str | None = None) -> Back:
+    """Bring an entry back to where it lay, or under another path of its root.
+
+    Args:
+        context: what a job works with; the caller holds the job lock.
+        name: of the entry, or the path of its checkpoint.
+        to: relative to the root.
+
+    Raises:
+        UsageError: nothing or several things in the trash are called that.
+        StorageError: it can't be brought back; it is still in the trash.
+    """
+    one = find_waiting(context, name)
+    root = next(root for root in context.roots if root.path == one.root)
+    back = restore(root.handle.fd, one.entry, to)
+    now, path = context.now(), back.path or one.path or name
+    context.journal.append([{"event": "restored", "root": root.path, "path": path, "sha256": one.sha256, "at": now}])
+    with context.store.batch() as batch:
+        batch.tell(drop_gone, root.path, one.path or path)
+        if one.sha256 is not None:
+            batch.tell(note_restored, one.sha256, now)
+        why: dict[str, Json] = {"entry": one.entry}
+        batch.audit("checkpoint.restored", root.path, path, one.sha256, now=now, why=why, job="trash")
+    context.log.info("checkpoint.restored", root=root.path, path=path, digest=one.sha256, entry=one.entry)
+    notes = [f"{left.path} stays in the trash: {left.why}" for left in back.left]
+    notes += [f"{damaged} is not what was put into the trash" for damaged in back.damaged]
+    return Back(path, f"the trash ({one.entry})", one.sha256, "; ".join(notes))
+
+
+def find_waiting(context: JobContext, name: str) -> Waiting:
+    """Give the entry that a name means: an entry, a path, a file name, the beginning of a digest.
+
+    Raises:
+        UsageError: nothing or several things in the trash are called that.
+    """
+    entries = list_trash(context)
+    meanings = (
+        [one for one in entries if one.entry == name],
+        [one for one in entries if one.path is not None and name in (one.path, f"{one.root}/{one.path}")],
+        [one for one in entries if one.path is not None and one.path.rpartition("/")[2] == name],
+        [one for one in entries if one.path is not None and one.path.rpartition("/")[2].rpartition(".")[0] == name],
+        [one for one in entries if len(name) >= 6 and (one.sha256 or "").startswith(name.lower())],
+    )
+    found = next((meaning for meaning in meanings if meaning), [])
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(
+            "find in the trash", path=escape(name), why="nothing there is called that", cure="see `ckptd trash ls`"
+        )
+    names = ", ".join(one.entry for one in found[:10])
+    raise UsageError("find in the trash", path=escape(name), why=f"this names {len(found)} entries: {names}", cure="name one")
+
+
+def purge_trash(context: JobContext, names: Sequence[str] = (), *, grace_seconds: float | None = None) -> PurgedAll:
+    """Remove for good what waited long enough, or what is named.
+
+    Args:
+        context: what a job works with; the caller holds the job lock.
+        names: of entries or paths; with none, all of them that waited long enough.
+        grace_seconds: other than the settings'.
+
+    Raises:
+        UsageError: nothing or several things in the trash are called that.
+    """
+    grace = context.settings.trash.grace_seconds if grace_seconds is None else grace_seconds
+    named = {(one.root, one.entry) for one in (find_waiting(context, name) for name in names)}
+    done = PurgedAll()
+    for root in context.roots:
+        if root.incident is not None:
+            done.left.append((root.path, root.incident))
+            continue
+        for entry in list_entries(root.handle.fd):
+            if context.stop():
+                return done
+            if named and (root.path, entry.name) not in named:
+                continue
+            _purge_one(context, root, entry, 0.0 if named else grace, done)
+    return done
+
+
+def recover(context: JobContext) -> None:
+    """Put in order what a kill left half done in the trash."""
+    sweep_trash(context)
+
+
+def run_purge(context: JobContext) -> JobOutcome:
+    """Purge what waited long enough; with trash.purge_when_full also the oldest of the rest while the disk is too full."""
+    recover(context)
+    done = purge_trash(context)
+    early = _purge_for_room(context, done)
+    summary: dict[str, Json] = {
+        "purged": len(done.entries),
+        "freed_bytes": done.freed_bytes,
+        "left": len(done.left),
+        "early": early,
+    }
+    if context.stop():
+        return JobOutcome("interrupted", summary, "it was told to stop; what is not done yet is done by the next run")
+    if done.left:
+        name, why = done.left[0]
+        return JobOutcome("failed", summary, f"{len(done.left):,} could not be purged: {name}: {why}")
+    return JobOutcome("ok", summary, "")
+
+
+def sweep_trash(context: JobContext) -> int:
+    """Finish or undo what a kill left half done in the trash of every root; how much there was."""
+    count = 0
+    for root in context.roots:
+        if root.incident is not None:
+            continue
+        for healed in sweep(root.handle.fd, context.now()):
+            count += 1
+            how = healed.healing
+            context.log.warning(
+                "trash.healed", root=root.path, path=healed.path, entry=healed.entry, how=how.value, reason=healed.why
+            )
+            if healed.path is not None and healed.sha256 is not None:
+                _write_down_healed(context, root, healed.entry, healed.path, healed.sha256, how)
+            with context.store.batch() as batch:
+                why: dict[str, Json] = {"entry": healed.entry, "how": how.value, "why": healed.why[:1_000]}
+                batch.audit("trash.healed", root.path, healed.path, healed.sha256, now=context.now(), why=why, job="trash")
+    return count
+
+
+def _write_down_healed(context: JobContext, root: WatchedRoot, entry: str, path: str, sha256: str, how: Healing) -> None:
+    """Bring index and journal to what a sweep made of an entry; the kill came before they were told."""
+    now, store = context.now(), context.store
+    if how is Healing.FINISHED:
+        manifest = next((one.manifest for one in list_entries(root.handle.fd) if one.name == entry), None)
+        if manifest is None or manifest.replacement is not None:  # a smaller file has its place, and is read by the daemon
+            return
+        size = manifest.checkpoint.identity.size_bytes
+        line = {"event": "trashed", "root": root.path, "path": path, "sha256": sha256, "group": manifest.group}
+        context.journal.append([line | {"size_bytes": size, "action": "trash", "entry": entry, "at": manifest.removed_at}])
+        with store.batch() as batch:
+            batch.record_state(root.path, path, PlaceState.TRASHED, now=now)
+            batch.tell(add_gone, Gone(root.path, path, sha256, manifest.group, size, "trash", manifest.removed_at))
+    elif how is Healing.PURGED:
+        _write_down_purged(context, root, path, sha256, entry, 0)
+    else:
+        known = store.find_place(root.path, path)
+        if known is not None and known.is_missing and isinstance(observe(root.handle.fd, path, root.wanted), RegularFile):
+            with store.batch() as batch:
+                batch.record_state(root.path, path, PlaceState.READY, now=now)
+
+
+def _purge_for_room(context: JobContext, done: PurgedAll) -> int:
+    floor = context.settings.policy.free_bytes
+    if not context.settings.trash.purge_when_full or floor is None:
+        return 0
+    early = 0
+    for root in context.roots:
+        for entry in sorted(list_entries(root.handle.fd), key=lambda entry: entry.name):
+            if context.stop() or free_bytes(root.handle.fd) >= floor or root.incident is not None:
+                break
+            before = len(done.entries)
+            _purge_one(context, root, entry, 0.0, done)
+            early += len(done.entries) - before
+    return early
+
+
+def _purge_one(context: JobContext, root: WatchedRoot, entry: Entry, grace_seconds: float, done: PurgedAll) -> None:
+    # It has lain there for days, or a person named it: that nobody can say who has it open is no reason to keep it for ever.
+    purged = purge(root.handle.fd, entry.name, context.now(), grace_seconds=grace_seconds, accept=_ACCEPTED)
+    if purged.outcome is not PurgeOutcome.PURGED:
+        if purged.outcome not in _QUIET:
+            done.left.append((entry.name, purged.why or purged.outcome.value))
+            context.log.warning("trash.kept", root=root.path, path=purged.path, entry=entry.name, reason=purged.why)
+        return
+    done.entries.append(entry.name)
+    done.freed_bytes += purged.freed_bytes
+    _write_down_purged(context, root, purged.path, purged.sha256, entry.name, purged.freed_bytes)
+
+
+def _write_down_purged(
+    context: JobContext, root: WatchedRoot, path: str | None, sha256: str | None, entry: str, freed_bytes: int
+) -> None:
+    now = context.now()
+    archives = context.store.ask(load_archived_digests).get(sha256 or "", ())
+    state = PlaceState.ARCHIVED if archives else PlaceState.PURGED
+    line = {"event": "purged", "root": root.path, "path": path, "sha256": sha256, "state": state.value, "at": now}
+    context.journal.append([line])
+    known = None if path is None else context.store.find_place(root.path, path)
+    with context.store.batch() as batch:
+        if path is not None and known is not None and known.state == PlaceState.TRASHED and known.sha256 == sha256:
+            batch.record_state(root.path, path, state, now=now)
+        why: dict[str, Json] = {"entry": entry, "freed_bytes": freed_bytes, "archives": list(archives)}
+        batch.audit("checkpoint.purged", root.path, path, sha256, now=now, why=why, job="purge")
+    context.log.info("checkpoint.purged", root=root.path, path=path, digest=sha256, entry=entry, bytes=freed_bytes)

@@ -1,0 +1,131 @@
+"""One ckptd for each root, and one job at a time, whatever state directories there are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ckptd.errors import AlreadyRunningError
+from ckptd.jobs.holding import find_job_holder, find_unlockable, hold_jobs, hold_roots
+from ckptd.jobs.roots import WatchedRoot
+from ckptd.storage.lock import hold, is_held
+from ckptd.storage.state import ensure_state_dir
+from ckptd.watch.wanted import compile_wanted
+
+
+@pytest.fixture
+def make_root(tmp_path):
+    made = []
+
+    def make(name="models", *, mark=True):
+        path = tmp_path / name
+        path.mkdir(exist_ok=True)
+        root = WatchedRoot.open(len(made), path, compile_wanted((".pth",), ()))
+        if mark:
+            root.look_again()
+        made.append(root)
+        return root
+
+    yield make
+    for root in made:
+        root.handle.close()
+
+
+@pytest.fixture
+def states(tmp_path):
+    return ensure_state_dir(tmp_path / "one"), ensure_state_dir(tmp_path / "two")
+
+
+def test_two_state_directories_on_one_root_are_refused(make_root, states):
+    """The second is told who has it, though it has a state directory of its own."""
+    root = make_root()
+    with (
+        hold_roots(states[0], [root]),
+        pytest.raises(AlreadyRunningError, match=f"process {os.getpid()}"),
+        hold_roots(states[1], [root]),
+    ):
+        pass
+    with hold_roots(states[1], [root]):
+        pass
+
+
+def test_a_state_directory_that_lies_in_the_root_is_not_locked_twice(make_root):
+    """It has the daemon's own lock already; and who comes with another state directory finds that one."""
+    root = make_root()
+    inside = Path(root.path) / ".ckptd"
+    with hold(inside):
+        with hold_roots(inside, [root]), hold_jobs(inside, [root], "scrub"):
+            assert is_held(inside)
+        assert is_held(inside)
+
+
+def test_a_default_daemon_keeps_out_one_with_a_state_of_its_own(make_root, states):
+    """Its lock is the root's lock."""
+    root = make_root()
+    with (
+        hold(Path(root.path) / ".ckptd"),
+        pytest.raises(AlreadyRunningError, match="looks after these checkpoints"),
+        hold_roots(states[0], [root]),
+    ):
+        pass
+
+
+def test_what_was_taken_is_given_back_when_the_rest_can_t_be(make_root, states):
+    """All or none."""
+    first, second = make_root("a"), make_root("b")
+    with hold_roots(states[0], [second]):
+        with pytest.raises(AlreadyRunningError), hold_roots(states[1], [first, second]):
+            pass
+        with hold_roots(states[1], [first]):
+            pass
+
+
+def test_one_job_for_each_index_and_each_root(make_root, states):
+    """Roots in common are enough, an index in common too; nothing in common is no trouble."""
+    first, second = make_root("a"), make_root("b")
+    with hold_jobs(states[0], [first], "scrub"):
+        holder = find_job_holder(states[1], [Path(first.path)])
+        assert holder.job == "scrub"
+        assert f"process {os.getpid()}" in holder.words
+        assert find_job_holder(states[1], [Path(second.path)]) is None
+        for state, root in ((states[0], second), (states[1], first)):
+            with pytest.raises(AlreadyRunningError, match="runs the job scrub"), hold_jobs(state, [root], "drill"):
+                pass
+        with hold_jobs(states[1], [second], "drill"):
+            pass
+
+
+def test_a_root_that_takes_no_lock_is_told_and_watched_all_the_same(make_root, states, capsys):
+    """A read-only share: nothing is written there, so that a second ckptd does no harm."""
+    root = make_root(mark=False)
+    with hold_roots(states[0], [root]), hold_jobs(states[0], [root], "scrub"):
+        assert "root.unlocked" in capsys.readouterr().out
+    locked = make_root("b")
+    (Path(locked.path) / ".ckptd" / "lock").mkdir()
+    with hold_roots(states[0], [locked]):
+        assert "Is a directory" in capsys.readouterr().out
+
+
+def test_doctor_names_roots_without_a_lock(make_root, states, monkeypatch):
+    """Where `.ckptd` can't be written."""
+    root = Path(make_root().path)
+    assert find_unlockable(states[0], [root]) == []
+    monkeypatch.setattr("ckptd.jobs.holding.os.access", lambda *_args: False)  # root may write anywhere
+    assert find_unlockable(states[0], [root]) == [(root, ".ckptd can't be written")]
+    assert find_unlockable(root / ".ckptd", [root]) == []
+
+
+def test_a_root_with_an_incident_gets_its_lock_when_it_is_back(make_root, states):
+    """What lies in its place meanwhile is not touched."""
+    root = make_root()
+    root.incident = "not mounted"
+    with hold_roots(states[0], [root]) as locks:
+        assert not is_held(Path(root.path) / ".ckptd")
+        root.incident = None
+        locks.renew(root)
+        assert is_held(Path(root.path) / ".ckptd")
+        locks.renew(root)  # another mount of it: the old lock is given back, and does not stand in the way
+        assert is_held(Path(root.path) / ".ckptd")
+    assert not is_held(Path(root.path) / ".ckptd")
