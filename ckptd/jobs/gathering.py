@@ -109,9 +109,12 @@ def gather_facts(settings: Settings, store: Store, roots: Sequence[WatchedRoot],
             incidents[root.path] = root.incident
             continue
         facts += _gather_root(root, store, known)
-        disks.append(Disk(root.path, free_bytes(root.handle.fd), trash_bytes(root.handle.fd)))
+        fd = root.handle.fd
+        disks.append(Disk(root.path, free_bytes(fd), trash_bytes(fd), device=os.fstat(fd).st_dev))
     since = now - _WINDOW_SECONDS
-    removals = tuple(Removal(gone.root, gone.group, gone.size_bytes, gone.at) for gone in store.ask(load_gone, since))
+    removals = tuple(
+        Removal(gone.root, gone.group, gone.size_bytes, gone.at, action=gone.action) for gone in store.ask(load_gone, since)
+    )
     return Gathered(tuple(facts), tuple(disks), removals, known.groupings, incidents)
 
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ckptd.errors import StorageError
+from ckptd.index.ledger import Gone, add_gone
 from ckptd.index.marks import SLIM, Derivation, load_marks, put_derivation
 from ckptd.jobs.archiving import LEAST_FREE_BYTES
 from ckptd.jobs.marking import move_marks
@@ -106,7 +107,17 @@ def _write_down(context: JobContext, decision: Decision, made: Slimmed) -> None:
 
 def _tell(context: JobContext, decision: Decision, made: Slimmed, replaced: Replaced) -> None:
     fact, now = decision.fact, context.now()
+    dropped = max(0, fact.size_bytes - made.size_bytes)
+    line: dict[str, Any] = {
+        "event": "trashed",
+        "root": fact.root,
+        "path": fact.path,
+        "sha256": fact.sha256,
+        "group": fact.group,
+    }
+    context.journal.append([line | {"size_bytes": dropped, "action": "slim", "entry": replaced.entry, "at": now}])
     with context.store.batch() as batch:
+        batch.tell(add_gone, Gone(fact.root, fact.path, fact.sha256, fact.group, dropped, "slim", now))
         why: dict[str, Any] = {"entry": replaced.entry, "from": fact.sha256, "dropped": list(made.dropped)}
         why |= {"size_bytes": made.size_bytes, "was_bytes": fact.size_bytes}
         batch.audit("checkpoint.slimmed", fact.root, fact.path, made.sha256, now=now, why=why, job="retention")

@@ -91,11 +91,11 @@ def read_plan(answer: Mapping[str, Any], shared: mmap, size: int) -> SlimPlan:
 
 
 def _read_span(offset: object, length: object, crc: object) -> Span:
-    return Span(_number(offset), _number(length), None if crc is None else _number(crc))
+    return Span(_number(offset), _number(length), None if crc is None else _number(crc, 1 << 32))
 
 
-def _number(value: object) -> int:
-    if type(value) is not int or value < 0:
+def _number(value: object, end: int = 1 << 63) -> int:
+    if type(value) is not int or not 0 <= value < end:
         raise ValueError
     return value
 

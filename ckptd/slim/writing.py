@@ -1,4 +1,8 @@
-"""Write a smaller checkpoint, streaming: one buffer, in order, each run of bytes summed up while it passes."""
+"""Write a smaller checkpoint, streaming: one buffer, from the first byte to the last.
+
+A CRC-32 that was saved with a storage goes along with it and is not looked at here: the proof, another process, reads each byte
+of both files and finds a flipped bit.  On a busy machine, summing up as well took half of the time.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,13 @@ from isal.isal_zlib import crc32
 
 from ckptd.checkpoint.contents import Span
 from ckptd.slim.container import ALIGNMENT, Slot, ZipPlan, plan_zip, serialization_id
-from ckptd.slim.refusal import SlimError, SlimInterruptedError
+from ckptd.slim.refusal import SlimInterruptedError
 from ckptd.text import format_size
 
-#: Bytes that are read and written at a time.  Source: measured on ext4, docs/slim.md; whole pages of the target each time.
+#: Bytes that are read and written at a time, whole pages of the target.  Source: measured on ext4, docs/slim.md.
 _BUFFER_BYTES = 1 << 20
+#: The same where they are summed up: they are still in the cache then (L2 of 1 MiB, and others want some of it).
+_SUMMED_BYTES = 1 << 18
 #: How often it is looked at what is left of the disk.
 _LOOK_BYTES = 64 << 20
 _ID_DIGITS = 40
@@ -74,7 +80,6 @@ def write_draft(draft: Draft, source: int, target: int, *, free_bytes: int, prog
         progress: see `Progress`.
 
     Raises:
-        SlimError: a storage is damaged.
         SlimInterruptedError: there is no room, or the source became shorter.
         OSError: the disk says no.
     """
@@ -99,10 +104,7 @@ def _write_record(writer: _Writer, slot: Slot, contents: Mapping[str, bytes | Sp
     if isinstance(content, bytes):
         writer.put(content)
         return int(crc32(content))
-    crc = writer.copy(content.offset, content.length)
-    if content.crc is not None and crc != content.crc:
-        raise SlimError("the bytes of one of its storages do not match their CRC-32: it is damaged")
-    return crc
+    return writer.copy(content)
 
 
 class _Writer:
@@ -127,18 +129,20 @@ class _Writer:
             self._advance(len(part))
             view = view[len(part) :]
 
-    def copy(self, offset: int, length: int) -> int:
-        """Write bytes of the source; give their CRC-32."""
-        crc, left = 0, length
+    def copy(self, span: Span) -> int:
+        """Write bytes of the source; give the CRC-32 that was saved with them, else that of what passes."""
+        crc, left = 0, span.length
+        most = _SUMMED_BYTES if span.crc is None else _BUFFER_BYTES
         while left:
-            part = self._buffer[self._filled : min(_BUFFER_BYTES, self._filled + left)]
-            got = os.preadv(self._source, [part], offset + length - left)
+            part = self._buffer[self._filled : min(_BUFFER_BYTES, self._filled + min(left, most))]
+            got = os.preadv(self._source, [part], span.offset + span.length - left)
             if not got:
                 raise SlimInterruptedError("the file ended while it was read", cure="it is looked at again when it is whole")
-            crc = crc32(part[:got], crc)
+            if span.crc is None:
+                crc = crc32(part[:got], crc)
             self._advance(got)
             left -= got
-        return crc
+        return crc if span.crc is None else span.crc
 
     def flush(self) -> None:
         """Write what the buffer holds."""

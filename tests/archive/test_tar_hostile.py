@@ -344,6 +344,19 @@ def test_a_manifest_without_an_end(made, judge):
         assert "too long" in checked.lost[0].why
 
 
+def test_a_member_of_a_petabyte(made, place, directory, tmp_path):
+    """Of zeros, as its manifest says: it is not begun, and the disk of the target is not filled."""
+    (member_,) = lay_out(tmp_path / "models", {"a.pth": b""})
+    large = member_.__class__(*(member_.name, member_.what, member_.open, 1 << 50, member_.sha256, member_.mtime_ns))
+    crafted = Crafted(made.codec(), [large])
+    frame = crafted.codec.compress(memoryview(bytes(MOST_FRAME_BYTES)))
+    name = f"models_archive_20260102.{made.suffix}"
+    (place / name).write_bytes(crafted.pack([crafted.own(), crafted.member(0)], tail=False) + frame * 100)
+    assert made.read_manifest(directory, name).entries[0].size_bytes == 1 << 50
+    with pytest.raises(ArchiveError, match=r"1\.0 PiB.* are free"):
+        restore(made, directory, name, "a.pth", tmp_path / "target")
+
+
 def test_no_mutation_escapes(made, crafted, judge):
     """Runs of bytes put in, taken out, doubled, wherever a seed says: an answer each time, and never another error."""
     whole = crafted.pack(crafted.all())

@@ -247,9 +247,9 @@ def test_every_way_in_which_torch_finds_storages(tmp_path, optimizer, monkeypatc
     slim(tmp_path / "a.pth", tmp_path / "b.pth")
     whole = torch.load(tmp_path / "b.pth")
     monkeypatch.setenv("TORCH_SERIALIZATION_DEBUG", "1")
-    monkeypatch.setattr(config.load, "calculate_storage_offsets", True)
-    for mapped in (True, False):
-        assert differences(torch.load(tmp_path / "b.pth", mmap=mapped), whole) == []
+    with config.patch({"load.calculate_storage_offsets": True}):  # to set an attribute of it and back leaves torch broken
+        for mapped in (True, False):
+            assert differences(torch.load(tmp_path / "b.pth", mmap=mapped), whole) == []
     assert torch.load(tmp_path / "b.pth", map_location="meta")["model"]["fc.weight"].shape == (10, 144)
 
 
@@ -331,6 +331,21 @@ def test_a_dict_of_another_class_is_left_alone(tmp_path, optimizer):
     """Who knows what its class does with keys."""
     savers.save_zip(Odd(model=objects.cnn_state_dict(), optimizer=optimizer), tmp_path / "a.pth")
     with pytest.raises(SlimError, match="no plain dict"):
+        slim(tmp_path / "a.pth", tmp_path / "b.pth")
+
+
+def test_a_dict_that_is_put_together_in_another_way_is_left_alone(tmp_path):
+    """Python 2 gave the items of an OrderedDict as a list of pairs: no opcode sets them."""
+    from tests.corpus import asm, zips
+
+    groups = asm.listing(asm.mapping({"params": asm.listing(asm.integer(0))}))
+    held = asm.mapping({"state": asm.EMPTY_DICT, "param_groups": groups})
+    pairs = [
+        asm.listing(asm.text(key), part) for key, part in (("model", asm.mapping({"w": asm.tensor()})), ("optimizer", held))
+    ]
+    body = asm.named("collections", "OrderedDict") + asm.sequence(asm.listing(*pairs)) + asm.REDUCE
+    (tmp_path / "a.pth").write_bytes(zips.checkpoint(asm.program(body)))
+    with pytest.raises(SlimError, match="put together in an unusual way"):
         slim(tmp_path / "a.pth", tmp_path / "b.pth")
 
 

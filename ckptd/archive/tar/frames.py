@@ -22,6 +22,7 @@ FRAME_BYTES = 1 << 20
 MOST_FRAME_BYTES = 4 << 20
 MOST_STORED_BYTES = MOST_FRAME_BYTES + (MOST_FRAME_BYTES >> 4)
 _PAIR_BYTES = 8
+_MOST_THREADS = 8
 
 
 class DamageError(Exception):
@@ -74,6 +75,11 @@ class Table:
             if stored_bytes:
                 yield Frame(offset, stored_bytes)
             offset += stored_bytes
+
+
+def thread_count() -> int:
+    """Give how many threads work on frames: one for each core that this process may use."""
+    return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
 
 
 def read_at(fd: int, count: int, offset: int) -> bytes:

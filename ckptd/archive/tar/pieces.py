@@ -7,8 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
-from ckptd.archive.tar.frames import MOST_STORED_BYTES, Codec, DamageError, Frame, read_at
-from ckptd.archive.tar.writing import thread_count
+from ckptd.archive.tar.frames import MOST_STORED_BYTES, Codec, DamageError, Frame, read_at, thread_count
 
 _WINDOW_BYTES = 1 << 20
 #: A file whose frames were made to overlap is not read over and over: no more than so many times its size, and this.

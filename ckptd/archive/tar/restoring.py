@@ -11,12 +11,12 @@ from typing import NamedTuple
 from ckptd.archive.interface import Entry
 from ckptd.archive.manifest import encode_name
 from ckptd.archive.tar.catalog import Catalog, open_reader, read_catalog
-from ckptd.archive.tar.frames import Codec, DamageError
+from ckptd.archive.tar.frames import Codec, DamageError, thread_count
 from ckptd.archive.tar.headers import Header
 from ckptd.archive.tar.layout import FILES, expected_files, find_place, name_of
 from ckptd.archive.tar.pieces import read_pieces
 from ckptd.archive.tar.stream import TarReader
-from ckptd.archive.tar.writing import thread_count
+from ckptd.text import format_size
 
 
 class Source(NamedTuple):
@@ -46,18 +46,27 @@ def restore_member(source: Source, name: str, target: int) -> None:
     """Write a member into an empty file and check its digest.
 
     Raises:
-        DamageError: it is not in the manifest, or can't be had any more.
+        DamageError: it is not in the manifest, can't be had any more, or is larger than the disk of the target.
         OSError: the disk of the target said no.
     """
     catalog = load_catalog(source)
     entry = next((entry for entry in catalog.manifest.entries if entry.name == name), None)
     if entry is None:
         raise DamageError("the archive has no such member")
+    _check_room(entry, target)
     with ThreadPoolExecutor(thread_count()) as pool:
         try:
             _restore_from_place(source, catalog, entry, target, pool)
         except DamageError:
             _restore_by_search(source, catalog, entry, target, pool)
+
+
+def _check_room(entry: Entry, target: int) -> None:
+    """Refuse what can't fit: an archive that says it has a petabyte may well have it, of zeros."""
+    seen = os.fstatvfs(target)
+    free = seen.f_bavail * seen.f_frsize
+    if entry.size_bytes > free:
+        raise DamageError(f"it takes {format_size(entry.size_bytes)}, and {format_size(free)} are free where it should go")
 
 
 def _restore_from_place(source: Source, catalog: Catalog, entry: Entry, target: int, pool: Executor) -> None:

@@ -43,17 +43,9 @@ class TarReader:
             DamageError: here is a gap, or no header; `find_header` goes on behind it.
         """
         self.skip(self._body_bytes + self._padding_bytes)
-        self._body_bytes = self._padding_bytes = 0
-        block = self._exactly(BLOCK_BYTES)
-        if not any(block):
+        header = self._read_header()
+        if header is None:
             self._check_end()
-            return None
-        kind, header = _parsed(block)
-        if length := name_bytes(kind, header):
-            name = self._exactly(length + padding_of(length))[:length]
-            _, header = _parsed(self._exactly(BLOCK_BYTES))
-            header = header._replace(path=name.partition(b"\0")[0])
-        self._body_bytes, self._padding_bytes = header.size, padding_of(header.size)
         return header
 
     def find_header(self, is_wanted: Callable[[Header], bool]) -> Header | None:
@@ -62,9 +54,8 @@ class TarReader:
         Only what is wanted counts: in the middle of a checkpoint there may be headers of a tar of its own.
         """
         while self._next_piece():
-            self._body_bytes = self._padding_bytes = 0
             try:
-                header = self.next_header()
+                header = self._read_header()
             except DamageError:
                 continue
             if header is not None and is_wanted(header):
@@ -90,6 +81,20 @@ class TarReader:
         """
         while count:
             count -= len(self._some(count))
+
+    def _read_header(self) -> Header | None:
+        """Read a header; None for a block of zeros."""
+        self._body_bytes = self._padding_bytes = 0
+        block = self._exactly(BLOCK_BYTES)
+        if not any(block):
+            return None
+        kind, header = _parsed(block)
+        if length := name_bytes(kind, header):
+            name = self._exactly(length + padding_of(length))[:length]
+            _, header = _parsed(self._exactly(BLOCK_BYTES))
+            header = header._replace(path=name.partition(b"\0")[0])
+        self._body_bytes, self._padding_bytes = header.size, padding_of(header.size)
+        return header
 
     def _exactly(self, count: int) -> bytes:
         parts = []

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from ckptd.archive.interface import SUMS_NAME, Entry, Lost, Progress, Verification
 from ckptd.archive.placing import forget_cached
 from ckptd.archive.tar.catalog import Catalog, open_reader, read_catalog
-from ckptd.archive.tar.frames import Codec, DamageError
+from ckptd.archive.tar.frames import Codec, DamageError, thread_count
 from ckptd.archive.tar.headers import Header
 from ckptd.archive.tar.layout import expected_files, name_of, place_entry, sums_of
 from ckptd.archive.tar.stream import TOO_MUCH, TarReader
-from ckptd.archive.tar.writing import thread_count
 
 #: How many things beyond members an answer names; a hostile archive could have any number.
 _MOST_FLAWS = 100

@@ -11,17 +11,10 @@ from ckptd.archive.interface import ArchiveError, Manifest, Member, Progress, Re
 from ckptd.archive.manifest import ManifestError, render_manifest
 from ckptd.archive.members import OpenMember
 from ckptd.archive.placing import NewFile
-from ckptd.archive.tar.frames import FRAME_BYTES, Codec, Table, Tail
+from ckptd.archive.tar.frames import FRAME_BYTES, Codec, Table, Tail, thread_count
 from ckptd.archive.tar.headers import END, padding_of
 from ckptd.archive.tar.layout import Placed, place_entry, render_own
 from ckptd.storage.faults import place_of
-
-_MOST_THREADS = 8
-
-
-def thread_count() -> int:
-    """Give how many threads work on frames: one for each core that this process may use."""
-    return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
 
 
 class FrameWriter:

@@ -1,6 +1,6 @@
 """The trash of a root: the only way in which ckptd takes a user's file away.
 
-Start at `put` (putting.py) and at the table of states in entries.py; sweeping.py says what a kill leaves and how it is put
+Start at `put` (putting.py) and at the states of an entry (entries.py); sweeping.py says what a kill leaves and how it is put
 right; purging.py has the one line that unlinks.  docs/trash.md says all of it for people.
 """
 

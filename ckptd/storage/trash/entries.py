@@ -12,82 +12,26 @@ Whoever works on an entry holds a lock of the kernel on its directory, which a c
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import json
 import os
 import re
 import secrets
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from ckptd.errors import StorageError
 from ckptd.storage.atomic import write_new
-from ckptd.storage.temporary import TEMPORARY_NAME, discard
-from ckptd.storage.trash.manifest import (
-    INTENT,
-    KEPT,
-    MOST_BYTES,
-    MOST_COMPANIONS,
-    OWN_NAMES,
-    PURGING,
-    RESTORING,
-    TRASHED,
-    Manifest,
-    ManifestError,
-    TrashedFile,
-    check_path,
-    decode_manifest,
-    encode_manifest,
-)
+from ckptd.storage.temporary import TEMPORARY_NAME
+from ckptd.storage.trash.contents import State
+from ckptd.storage.trash.manifest import INTENT, OWN_NAMES, Manifest, encode_manifest
 from ckptd.storage.trash.refusals import Refusal, RefusedError, said_no
-from ckptd.text import escape
 
 #: Time of the removal (UTC, so that names sort by it) and eight random bytes.
 ENTRY_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{16}")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _MOST_TRIES = 8
-
-
-class State(StrEnum):
-    """How far an entry got; the value is the name of its manifest then."""
-
-    INTENT = INTENT
-    TRASHED = TRASHED
-    KEPT = KEPT
-    PURGING = PURGING
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What an entry holds.
-
-    Attributes:
-        state: None when there is no manifest, or more than one.
-        manifest: None when it can't be read; `problem` says why.
-        stored: files of the manifest that are there, by their names.
-        others: names that no manifest explains.
-        is_restoring: `restoring.json` is there.
-    """
-
-    state: State | None
-    manifest: Manifest | None
-    stored: Mapping[str, TrashedFile]
-    others: tuple[str, ...]
-    is_restoring: bool
-    problem: str = ""
-
-    @property
-    def holds_checkpoint(self) -> bool:
-        """Say whether the checkpoint itself is there."""
-        return self.manifest is not None and self.manifest.checkpoint.stored in self.stored
 
 
 class OpenEntry:
@@ -203,45 +147,6 @@ def set_state(entry: OpenEntry, old: State, new: State) -> None:
     os.rename(old, new, src_dir_fd=entry.fd, dst_dir_fd=entry.fd)
 
 
-def read_contents(fd: int) -> Contents:
-    """Read what an entry holds, believing nothing.
-
-    Raises:
-        OSError: the directory can't be read.
-    """
-    names = set(os.listdir(fd))
-    states = [state for state in State if state in names]
-    users = sorted(name for name in names if name not in OWN_NAMES)
-    is_restoring = RESTORING in names
-    if len(states) != 1:
-        problem = "it has no manifest" if not states else "it has two manifests"
-        return Contents(None, None, {}, tuple(users), is_restoring, problem)
-    try:
-        manifest = decode_manifest(_read(fd, states[0]))
-    except (ManifestError, OSError) as error:
-        why = str(error) if isinstance(error, ManifestError) else os.strerror(error.errno or 0)
-        return Contents(states[0], None, {}, tuple(users), is_restoring, f"its manifest can't be used: {why}")
-    stored = {file.stored: file for file in manifest.files if file.stored in names}
-    others = tuple([name for name in users if name not in stored])
-    problem = f"it holds what ckptd did not put there: {escape(others[0])}" if others else ""
-    return Contents(states[0], manifest, stored, others, is_restoring, problem)
-
-
-def _read(fd: int, name: str) -> bytes:
-    file = os.open(name, _READ, dir_fd=fd)
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise ManifestError("it is no regular file")
-        data = b""
-        while len(data) <= MOST_BYTES and (block := os.read(file, MOST_BYTES)):
-            data += block
-    finally:
-        os.close(file)
-    if len(data) > MOST_BYTES:
-        raise ManifestError("it is too long for one")
-    return data
-
-
 def remove_entry(entry: OpenEntry) -> bool:
     """Remove an entry in which nothing of anybody's lies; say whether it is gone.  Its manifest goes only with it."""
     try:
@@ -259,34 +164,3 @@ def remove_entry(entry: OpenEntry) -> bool:
 
 def _is_own_temporary(fd: int, name: str) -> bool:
     return TEMPORARY_NAME.fullmatch(name) is not None and stat.S_ISREG(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
-
-
-def note_restoring(entry: OpenEntry, targets: Mapping[str, str]) -> None:
-    """Write down where each file goes, so that a kill in the middle of a restore can be finished.
-
-    A full disk must not keep anybody from getting a checkpoint back: then it is done without, and what a kill would leave in
-    the entry is restored by a second try.
-
-    Args:
-        entry: open and locked.
-        targets: name in the entry → path relative to the root.
-    """
-    data = json.dumps({"targets": dict(targets)}, indent=1).encode("ascii")
-    with contextlib.suppress(StorageError):
-        write_new(entry.fd, RESTORING, data)
-
-
-def read_restoring(fd: int) -> dict[str, str]:
-    """Read where files were going; empty when that can't be used."""
-    try:
-        targets = json.loads(_read(fd, RESTORING))["targets"]
-        if not isinstance(targets, dict) or len(targets) > MOST_COMPANIONS + 1:
-            return {}
-        return {stored: check_path(path) for stored, path in targets.items() if isinstance(path, str)}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
-
-
-def forget_restoring(entry: OpenEntry) -> None:
-    """Remove the note of a restore that is done."""
-    discard(entry.fd, RESTORING)

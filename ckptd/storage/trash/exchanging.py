@@ -19,21 +19,14 @@ from ckptd.storage import kernel
 from ckptd.storage.sharing import take_sharing
 from ckptd.storage.state import open_trash_dir
 from ckptd.storage.temporary import discard, new_temporary_name
-from ckptd.storage.trash.entries import OpenEntry, State, make_entry, remove_entry, set_state, write_intent
+from ckptd.storage.trash.contents import State
+from ckptd.storage.trash.entries import OpenEntry, make_entry, remove_entry, set_state, write_intent
 from ckptd.storage.trash.holding import Hold
 from ckptd.storage.trash.manifest import Manifest, Replacing
-from ckptd.storage.trash.moving import (
-    CLOSED_ONLY,
-    Source,
-    Wanted,
-    check_openness,
-    find_change,
-    kept_aside,
-    open_source,
-    rename_out,
-)
+from ckptd.storage.trash.moving import CLOSED_ONLY, check_openness, find_change, kept_aside, rename_out
 from ckptd.storage.trash.putting import keep, manifest_of, trashed_file
 from ckptd.storage.trash.refusals import Refusal, RefusedError, said_no
+from ckptd.storage.trash.sources import Source, Wanted, open_source
 from ckptd.storage.trash.values import Removal, Replaced, Replacement
 
 _NAMELESS = os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC

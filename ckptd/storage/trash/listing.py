@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from ckptd.storage.state import find_trash_dir
 from ckptd.storage.temporary import TEMPORARY_NAME
-from ckptd.storage.trash.entries import ENTRY_NAME, Contents, State, read_contents
+from ckptd.storage.trash.contents import Contents, State, read_contents
+from ckptd.storage.trash.entries import ENTRY_NAME
 from ckptd.storage.trash.manifest import Manifest, TrashedFile
 from ckptd.storage.trash.refusals import said_no
 
@@ -34,6 +35,7 @@ class Entry:
         files: those of the manifest that are in it now; the checkpoint first.
         allocated_bytes: real blocks of everything in it.
         frees_bytes: those that a purge gives back: files with a name elsewhere give none.
+        holds_checkpoint: False when only companions are left in it, or somebody's save is kept in it.
         problem: what is wrong with it, in one phrase; empty when nothing is.
     """
 
@@ -42,12 +44,8 @@ class Entry:
     files: tuple[TrashedFile, ...]
     allocated_bytes: int
     frees_bytes: int
+    holds_checkpoint: bool = False
     problem: str = ""
-
-    @property
-    def holds_checkpoint(self) -> bool:
-        """Say whether the checkpoint itself is in it; companions whose place was taken may be there alone."""
-        return self.manifest is not None and self.manifest.checkpoint in self.files
 
 
 def list_entries(root_fd: int) -> list[Entry]:
@@ -89,12 +87,14 @@ def _read_entry(trash_fd: int, name: str) -> Entry | None:
         contents = read_contents(fd)
         blocks = _read_blocks(fd)
     except OSError as error:
-        return Entry(name, None, (), 0, 0, f"it can't be read: {os.strerror(error.errno or 0)}")
+        return Entry(name, None, (), 0, 0, problem=f"it can't be read: {os.strerror(error.errno or 0)}")
     finally:
         os.close(fd)
     allocated = sum(size for size, _ in blocks)
     frees = sum(size for size, links in blocks if links == 1)
-    return Entry(name, contents.manifest, tuple(contents.stored.values()), allocated, frees, _find_problem(contents))
+    files = tuple(contents.stored.values())
+    holds = contents.holds_checkpoint and contents.state is not State.KEPT
+    return Entry(name, contents.manifest, files, allocated, frees, holds, _find_problem(contents))
 
 
 def _strange(trash_fd: int, name: str, problem: str) -> Entry | None:
@@ -102,7 +102,7 @@ def _strange(trash_fd: int, name: str, problem: str) -> Entry | None:
         here = os.stat(name, dir_fd=trash_fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return Entry(name, None, (), here.st_blocks * 512, 0, problem)
+    return Entry(name, None, (), here.st_blocks * 512, 0, problem=problem)
 
 
 def _read_blocks(fd: int) -> list[tuple[int, int]]:

@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from ckptd.errors import StorageError
 from ckptd.model import Identity, Openness
 from ckptd.storage.state import find_trash_dir
-from ckptd.storage.trash.entries import Contents, OpenEntry, State, open_entry, read_contents, remove_entry, set_state
+from ckptd.storage.trash.contents import Contents, State, read_contents
+from ckptd.storage.trash.entries import OpenEntry, open_entry, remove_entry, set_state
 from ckptd.storage.trash.holding import Hold
 from ckptd.storage.trash.manifest import TrashedFile
-from ckptd.storage.trash.moving import CLOSED_ONLY, digest_of
+from ckptd.storage.trash.moving import CLOSED_ONLY
 from ckptd.storage.trash.refusals import Refusal, RefusedError, said_no
 from ckptd.storage.trash.restoring import give_back
+from ckptd.storage.trash.sources import digest_of
 from ckptd.storage.trash.values import Left, Purged, PurgeOutcome
 
 _PURGE = "purge a file from the trash"
@@ -86,10 +88,14 @@ def _purge(root_fd: int, entry: OpenEntry, now: float, grace_seconds: float, acc
     answer = Purged(entry.name, PurgeOutcome.BROKEN)
     if contents.manifest is not None:
         checkpoint = contents.manifest.checkpoint
-        answer = replace(answer, path=checkpoint.path, sha256=checkpoint.sha256)
+        if contents.holds_checkpoint:
+            answer = replace(answer, path=checkpoint.path, sha256=checkpoint.sha256)
         answer = _find_obstacle(answer, contents, now - contents.manifest.removed_at, grace_seconds)
     if contents.manifest is None or answer.why:
         return replace(answer, why=answer.why or contents.problem)
+    if not contents.stored:
+        remove_entry(entry)
+        return replace(answer, outcome=PurgeOutcome.NO_ENTRY, why="nothing is in it any more")
     with ExitStack() as opened:
         try:
             proved = [_prove(entry, file, accept, opened) for file in contents.stored.values()]

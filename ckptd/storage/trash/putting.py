@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from ckptd.errors import StorageError
 from ckptd.model import Identity, Openness
 from ckptd.storage.state import open_trash_dir
-from ckptd.storage.trash.entries import OpenEntry, State, make_entry, remove_entry, set_state, write_intent
+from ckptd.storage.trash.contents import State
+from ckptd.storage.trash.entries import OpenEntry, make_entry, remove_entry, set_state, write_intent
 from ckptd.storage.trash.manifest import (
     MOST_COMPANIONS,
     MOST_REASON,
@@ -21,8 +22,9 @@ from ckptd.storage.trash.manifest import (
     TrashedFile,
     is_own_name,
 )
-from ckptd.storage.trash.moving import CLOSED_ONLY, Source, Wanted, move_in, open_source
+from ckptd.storage.trash.moving import CLOSED_ONLY, move_in
 from ckptd.storage.trash.refusals import Refusal, RefusedError, said_no
+from ckptd.storage.trash.sources import Source, Wanted, open_source
 from ckptd.storage.trash.values import Left, Removal, Trashed
 
 
@@ -49,7 +51,7 @@ def put(root_fd: int, removal: Removal, *, accept: Collection[Openness] = CLOSED
         opened.callback(os.close, trash_fd)
         wanted = Wanted("checkpoint", removal.path, removal.identity, removal.sha256)
         source = opened.enter_context(open_source(root_fd, trash_fd, wanted))
-        companions, left = _open_companions(root_fd, trash_fd, removal, opened)
+        companions, left = _open_companions(root_fd, trash_fd, removal, source, opened)
         manifest = _manifest(removal, source, companions)
         entry = opened.enter_context(make_entry(trash_fd, removal.removed_at, removal.path))
         _move_checkpoint(entry, manifest, source, accept)
@@ -62,19 +64,22 @@ def put(root_fd: int, removal: Removal, *, accept: Collection[Openness] = CLOSED
 
 
 def _open_companions(
-    root_fd: int, trash_fd: int, removal: Removal, opened: ExitStack
+    root_fd: int, trash_fd: int, removal: Removal, source: Source, opened: ExitStack
 ) -> tuple[list[tuple[str, Source]], list[Left]]:
     companions, left = list[tuple[str, Source]](), list[Left]()
+    inodes = {source.seen.st_ino}
     for companion in removal.companions:
-        wanted = Wanted(companion.what, companion.path, companion.identity, companion.sha256)
         try:
             if len(companions) == MOST_COMPANIONS:
                 raise StorageError("", why=f"more than {MOST_COMPANIONS} files don't travel with one checkpoint")
-            source = opened.enter_context(open_source(root_fd, trash_fd, wanted))
+            wanted = Wanted(companion.what, companion.path, companion.identity, companion.sha256)
+            if companion.identity.ino in inodes:  # a second descriptor of ours would make it look open
+                raise StorageError("", why="it is another name of a file that is moved already")
+            companions.append((companion.what, opened.enter_context(open_source(root_fd, trash_fd, wanted))))
         except StorageError as error:
             left.append(Left(companion.path, error.why))
         else:
-            companions.append((companion.what, source))
+            inodes.add(companion.identity.ino)
     return companions, left
 
 

@@ -9,19 +9,14 @@ from contextlib import ExitStack
 
 from ckptd.errors import StorageError
 from ckptd.storage.state import find_trash_dir
-from ckptd.storage.trash.entries import (
-    Contents,
-    OpenEntry,
-    State,
-    forget_restoring,
-    note_restoring,
-    open_entry,
-    read_contents,
-    remove_entry,
-)
+from ckptd.storage.trash.contents import Contents, State, read_contents
+from ckptd.storage.trash.entries import OpenEntry, open_entry, remove_entry
 from ckptd.storage.trash.manifest import Manifest, TrashedFile
-from ckptd.storage.trash.moving import checked_path, digest_of, make_parent, remove_made, rename_out
+from ckptd.storage.trash.moving import rename_out
+from ckptd.storage.trash.notes import forget_restoring, note_restoring
+from ckptd.storage.trash.parents import make_parent, remove_made
 from ckptd.storage.trash.refusals import Refusal, RefusedError, said_no
+from ckptd.storage.trash.sources import checked_path, digest_of
 from ckptd.storage.trash.values import Left, Restored
 from ckptd.text import escape
 
@@ -56,9 +51,9 @@ def restore(root_fd: int, entry: str, to: str | None = None, *, even_if_damaged:
         here = opened.enter_context(open_entry(trash_fd, entry))
         contents, manifest = _read(here)
         targets = _find_targets(manifest, contents, to)
-        damaged = find_damaged(here, contents) if contents.state is State.TRASHED else ()
-        if manifest.checkpoint.path in damaged and not even_if_damaged:
-            raise _damaged(manifest.checkpoint)
+        damaged = find_damaged(here, contents)
+        if manifest.checkpoint.path in damaged and not even_if_damaged and contents.state is not State.KEPT:
+            raise _damaged(entry, manifest.checkpoint)
         return give_back(root_fd, here, contents, targets, damaged)
 
 
@@ -72,7 +67,7 @@ def _read(entry: OpenEntry) -> tuple[Contents, Manifest]:
         raise RefusedError(Refusal.BROKEN, _RESTORE, path=entry.name, why=contents.problem, cure=cure)
     if contents.state not in (State.TRASHED, State.KEPT) or contents.is_restoring:
         why = "something that ckptd did with it was interrupted"
-        cure = "`ckptd doctor` puts that right; the next run of any job does too"
+        cure = "try again: every job and `ckptd trash` put that right first"
         raise RefusedError(Refusal.UNFINISHED, _RESTORE, path=entry.name, why=why, cure=cure)
     if not contents.stored:
         raise RefusedError(Refusal.GONE, _RESTORE, path=entry.name, why="nothing is in it any more")
@@ -126,9 +121,9 @@ def find_damaged(entry: OpenEntry, contents: Contents) -> tuple[str, ...]:
     return tuple(damaged)
 
 
-def _damaged(file: TrashedFile) -> RefusedError:
+def _damaged(entry: str, file: TrashedFile) -> RefusedError:
     why = "its bytes are not those that were put into the trash: the disk lost some, or somebody changed it there"
-    cure = "another copy or an archive may have it whole; with --even-if-damaged it is given back as it is"
+    cure = f"another copy or an archive may have it whole; as it is it lies in .ckptd/trash/{entry}"
     return RefusedError(Refusal.DAMAGED, _RESTORE, path=file.path, why=why, cure=cure)
 
 

@@ -28,26 +28,18 @@ from ckptd.model import Identity
 from ckptd.storage.beneath import open_parent_beneath
 from ckptd.storage.state import find_trash_dir
 from ckptd.storage.temporary import TEMPORARY_NAME, discard
-from ckptd.storage.trash.entries import (
-    ENTRY_NAME,
-    Contents,
-    OpenEntry,
-    State,
-    forget_restoring,
-    open_entry,
-    read_contents,
-    read_restoring,
-    remove_entry,
-    set_state,
-)
+from ckptd.storage.trash.contents import Contents, State, read_contents
+from ckptd.storage.trash.entries import ENTRY_NAME, OpenEntry, open_entry, remove_entry, set_state
 from ckptd.storage.trash.exchanging import is_replacement, swap_back
 from ckptd.storage.trash.holding import Hold
 from ckptd.storage.trash.manifest import OWN_NAMES, TRASHED, Manifest, TrashedFile
-from ckptd.storage.trash.moving import CLOSED_ONLY, Source, Wanted, kept_aside, open_source, rename_out
+from ckptd.storage.trash.moving import CLOSED_ONLY, kept_aside, rename_out
+from ckptd.storage.trash.notes import forget_restoring, read_restoring
 from ckptd.storage.trash.purging import finish_purge
 from ckptd.storage.trash.putting import keep, move_companions
 from ckptd.storage.trash.refusals import Refusal, RefusedError, said_no
 from ckptd.storage.trash.restoring import give_back
+from ckptd.storage.trash.sources import Source, Wanted, open_source
 from ckptd.storage.trash.values import Healed, Healing, Left
 from ckptd.text import escape
 

@@ -165,7 +165,7 @@ class Purged:
     """What became of an entry that was to be purged.
 
     Attributes:
-        path: of its checkpoint; None where that is not known.
+        path, sha256: of its checkpoint; None where that is not known, or only companions were left in the entry.
         freed_bytes: blocks that came back.
         links: other names that the checkpoint still has; above 0 its blocks did not come back.
         why: one sentence where it was not purged.

@@ -84,6 +84,14 @@ def test_leftovers_of_a_killed_writer_go(archives: int, home: Path, tmp_path: Pa
     assert verify(archives, "a.pack").is_whole
 
 
+def test_archive_that_was_never_named_stops_nothing(archives: int, home: Path, tmp_path: Path) -> None:
+    """Where files can't be without a name, a kill leaves the beginning of one under a hidden name; nobody refers to that."""
+    pack(archives, "a.pack", _files(tmp_path, one=1))
+    (home / ".ckptd-0123456789abcdef.tmp").write_bytes((home / "a.pack").read_bytes()[:100])
+    assert collect_garbage(archives) == 0
+    assert verify(archives, "a.pack").is_whole
+
+
 @pytest.mark.parametrize("name", ["b.pack", "renamed by somebody"])
 def test_archive_that_cannot_be_read_stops_the_collection(archives: int, home: Path, tmp_path: Path, name: str) -> None:
     """It might use anything; the message says which one it is, and nothing is removed, the archive neither."""

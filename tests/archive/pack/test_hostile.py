@@ -176,6 +176,15 @@ def test_heads_that_lie(archives: int, home: Path, made: table.Table, offset: in
         PACK.read_manifest(archives, "a.pack")
 
 
+def test_manifest_of_another_archive(archives: int, home: Path, made: table.Table) -> None:
+    """Of another format, or of another number of members than there are recipes."""
+    other = made.manifest.replace(b'"format": "pack"', b'"format": "tar.gz"')
+    assert other != made.manifest
+    for manifest, recipes in ((other, [_recipe((0, 0))]), (made.manifest, [_recipe((0, 0))] * 2)):
+        _write(home, made, manifest=manifest, recipes=recipes)
+        assert verify(archives, "a.pack").lost[0].why == "its manifest is that of another archive"
+
+
 def test_more_recipes_than_an_archive_has(archives: int, home: Path, made: table.Table) -> None:
     """Eight bytes each in the file, and fifty times as many in memory."""
     _write(home, made, recipes=[_recipe()] * 100_000)

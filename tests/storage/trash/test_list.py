@@ -235,7 +235,7 @@ FILE = st.builds(
     st.none() | TEXT,
     st.none() | st.builds(Replacing, DIGEST, IDENTITY),
 )
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 def test_law_what_is_written_is_read(files: list, at: float, reasons: list, group: str | None, replacing: Any) -> None:
     """Whatever the names, times and numbers are."""
     operation = Operation.PUT if replacing is None else Operation.EXCHANGE
@@ -260,6 +260,7 @@ def test_law_what_is_written_is_read(files: list, at: float, reasons: list, grou
         max_leaves=12,
     ).map(lambda value: json.dumps(value).encode())
 )
+@settings(deadline=None)
 def test_law_anything_else_is_told_as_no_manifest(data: bytes) -> None:
     with pytest.raises(ManifestError):
         decode_manifest(data)

@@ -9,7 +9,7 @@ import pytest
 
 from ckptd.errors import StorageError
 from ckptd.model import Openness
-from ckptd.storage.trash import PurgeOutcome, list_entries, purge, purging, put, sweep, trash_bytes
+from ckptd.storage.trash import PurgeOutcome, holding, list_entries, purge, purging, put, restore, sweep, trash_bytes
 from ckptd.storage.trash.entries import open_entry
 from tests.storage.trash.making import DATA, DAY, NOW, exchange_for, removal, trash_of, trashed, tree, write
 
@@ -213,8 +213,6 @@ def test_an_entry_that_another_process_works_on_is_left_to_it(root: Path, root_f
 def test_where_nobody_can_say_whether_it_is_open_the_caller_decides(
     root: Path, root_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ckptd.storage.trash import holding
-
     entry = put_away(root, root_fd)
 
     def refuse(*_: object) -> int:
@@ -255,11 +253,18 @@ def test_when_the_disk_says_no_a_second_try_goes_on(
 
 def test_only_companions_that_stayed_behind_go_too(root: Path, root_fd: int) -> None:
     """Their checkpoint was restored, their place was taken, and nobody wanted them for as long as it takes."""
-    from ckptd.storage.trash import restore
-
     entry = put_away(root, root_fd)
     write(root, "a_metadata.json", b"a person's")
     restore(root_fd, entry)
-    assert purge(root_fd, entry, NOW + GRACE, grace_seconds=GRACE).outcome is PurgeOutcome.PURGED
+    done = purge(root_fd, entry, NOW + GRACE, grace_seconds=GRACE)
+    assert (done.outcome, done.path, done.sha256) == (PurgeOutcome.PURGED, None, None), "the checkpoint was not purged"
     assert tree(root) == {"a.pth": DATA, "a_metadata.json": b"a person's"}
     assert trash_bytes(root_fd) == 0
+
+
+def test_an_entry_without_anything_in_it_was_not_purged(root: Path, root_fd: int) -> None:
+    """Its checkpoint may have been restored just before a kill."""
+    entry = put_away(root, root_fd, ())
+    (trash_of(root) / entry / "a.pth").rename(root / "a.pth")
+    assert purge(root_fd, entry, NOW, grace_seconds=0).outcome is PurgeOutcome.NO_ENTRY
+    assert (tree(root), list_entries(root_fd)) == ({"a.pth": DATA}, [])

@@ -236,6 +236,26 @@ def test_a_companion_elsewhere_or_unknown_is_never_taken(root: Path, root_fd: in
     assert (root.parent / "outside.json").read_bytes() == b"theirs"
 
 
+def test_one_file_by_two_names_goes_by_one(root: Path, root_fd: int) -> None:
+    """As a second descriptor of ours, the other name would look as if somebody had it open."""
+    file = write(root, "a.pth")
+    write(root, "a.json", b"{}")
+    os.link(file, root / "a.onnx")
+    done = put(root_fd, removal(root, "a.pth", ["a.onnx", "a.json", "a.json"]))
+    assert (done.moved, [left.path for left in done.left]) == (("a.json",), ["a.onnx", "a.json"])
+    assert tree(root) == {"a.onnx": DATA}
+
+
+def test_more_companions_than_a_manifest_takes_stay(root: Path, root_fd: int) -> None:
+    write(root, "a.pth")
+    names = [f"a{index}" for index in range(66)]
+    for name in names:
+        write(root, name, name.encode())
+    done = put(root_fd, removal(root, "a.pth", names))
+    assert (len(done.moved), [left.path for left in done.left]) == (64, names[64:])
+    assert restore(root_fd, done.entry).is_gone
+
+
 def test_long_reasons_are_cut(root: Path, root_fd: int) -> None:
     order = removal(root, write(root, "a.pth").name)
     order = type(order)(order.path, order.identity, order.sha256, NOW, reasons=("\udcff" * 100_000,) * 1_000)

@@ -112,7 +112,8 @@ def test_of_two_saves_both_are_kept_and_told(root: Path, root_fd: int, at_rename
     assert purge(root_fd, entry.name, NOW + 1e9, grace_seconds=0).outcome == "broken"
     with pytest.raises(RefusedError):
         restore(root_fd, entry.name)
-    restore(root_fd, entry.name, "first.pth")
+    assert not entry.holds_checkpoint
+    assert restore(root_fd, entry.name, "first.pth").damaged == ("a.pth",), "not what was to be removed"
     assert tree(root) == {"a.pth": LATER, "first.pth": SAVED}
     assert list_entries(root_fd) == []
 
