@@ -13,7 +13,7 @@ import sys
 import pytest
 
 #: Kills of each operation; 0 is one at every step.
-MOST = int(os.environ.get("CKPTD_SOAK_STEPS", "5"))
+MOST = int(os.environ.get("CKPTD_SOAK_STEPS", "3"))
 
 _OPERATIONS = [
     ("apply", "tar.gz"),
