@@ -6,8 +6,11 @@ import hashlib
 import os
 import random
 import stat
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import zstandard
 
 from ckptd.archive.interface import Member
 from ckptd.archive.manifest import manifest_of, render_manifest
@@ -125,3 +128,14 @@ class Crafted:
 def laid(placed: Placed, data: bytes) -> bytes:
     """Give a header and what follows it."""
     return placed.head + data + bytes(padding_of(len(data)))
+
+
+def bomb_frame(made, count):
+    """Give one frame of so many zeros."""
+    if made.name == "tar.zst":
+        return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(bytes(count))
+    packer = zlib.compressobj(1, wbits=-15)
+    plain = bytes(count)
+    packed = packer.compress(plain) + packer.flush()
+    packed += zlib.crc32(plain).to_bytes(4, "little") + (count & 0xFFFFFFFF).to_bytes(4, "little")
+    return made.codec().signature + (20 + len(packed)).to_bytes(4, "little") + packed
