@@ -69,7 +69,10 @@ class GzipFrames:
         """Give what is in a frame; see `Codec`."""
         if _length_of(stored[:_HEAD_BYTES]) != len(stored):
             raise DamageError("the head of a gzip member is damaged")
-        return _inflate(memoryview(stored)[_HEAD_BYTES:], igzip_lib.DECOMP_GZIP_NO_HDR_VER, MOST_FRAME_BYTES)
+        _, plain_bytes = _TRAILER.unpack_from(stored, len(stored) - _TRAILER.size)
+        if plain_bytes > MOST_FRAME_BYTES:
+            raise DamageError("a gzip member is larger than any that ckptd writes")
+        return _inflate(memoryview(stored)[_HEAD_BYTES:], igzip_lib.DECOMP_GZIP_NO_HDR_VER, plain_bytes)
 
     def length_at(self, fd: int, offset: int) -> int | None:
         """Give how long the frame is that begins at a place; see `Codec`."""
@@ -135,6 +138,7 @@ def _length_of(head: bytes) -> int | None:
 
 
 def _inflate(packed: memoryview, kind: int, most: int) -> bytes:
+    """Inflate to no more than `most` bytes.  Memory is taken for so many at once: a guess too high costs twice the time."""
     reader = igzip_lib.IgzipDecompressor(kind)
     try:
         plain: bytes = reader.decompress(packed, most + 1)
