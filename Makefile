@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS := .cache/peers
+PREFIX := /opt/ckptd
+LINK := /usr/local/bin/ckptd
 # In their own order: reordered by their numbers, the files with few and long tests would come last and alone.
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run test lint format bench fuzz soak config clean
+.PHONY: help run test lint format bench fuzz soak config install-service uninstall-service clean
 
 help:
 	@echo "make run     make .venv and start the daemon on ./trained_models"
@@ -16,8 +18,10 @@ help:
 	@echo "make format  let ruff format the code"
 	@echo "make bench   measure everything that the design owes, beside its peers"
 	@echo "make fuzz    1,000,000 mutated files"
-	@echo "make soak    200 kills of the daemon while 500 files arrive, and one at every step of every job"
+	@echo "make soak    20 minutes of all that happens to a shared server; 200 kills of the daemon, and one at every step of every job"
 	@echo "make config  generate config/* and the generated pages of docs"
+	@echo "make install-service    as root: ckptd into PREFIX=/opt/ckptd, and a service of systemd that looks after ROOTS='DIR...'"
+	@echo "make uninstall-service  as root: stop it and remove what was installed for systemd; PREFIX and all data stay"
 	@echo "make clean   remove .venv and caches; never a checkpoint"
 
 # Two stamps in one environment: what running needs, and what testing needs on top. A second make finds them and is quick.
@@ -63,12 +67,26 @@ fuzz: $(VENV)/.ready-to-test
 	$(BIN)/python -m tests.fuzz.run --count 1000000 --seed 1
 
 soak: $(VENV)/.ready-to-test
+	$(BIN)/python -m tests.soak.run --seconds 1200 --seed 1
 	CKPTD_SOAK_KILLS=200 CKPTD_SOAK_FILES=500 CKPTD_SOAK_STEPS=0 $(BIN)/python -m pytest \
 	  tests/e2e/test_kills.py tests/jobs/test_kills.py tests/storage/trash/test_kills.py $(PYTEST_ARGS)
 
 config: $(VENV)/.ready-to-run
 	$(BIN)/python -m ckptd.settings.sample
 	$(BIN)/python -m tests.docs.pages
+	$(BIN)/python -m ckptd.service.units
+
+# An environment of its own, in nobody's home. PIP_ARGS='--no-index --find-links DIR' installs without a network.
+install-service:
+	umask 022 && $(PYTHON) -m venv $(PREFIX)
+	umask 022 && $(PREFIX)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+	  $(PIP_ARGS) '.[onnx,zstd,pack]'
+	test -e $(LINK) || test -h $(LINK) || ln -s $(PREFIX)/bin/ckptd $(LINK)
+	$(PREFIX)/bin/python -P -m ckptd service install $(foreach root,$(ROOTS),--root $(root))
+
+uninstall-service:
+	$(PREFIX)/bin/python -P -m ckptd service uninstall
+	if [ "$$(readlink $(LINK))" = $(PREFIX)/bin/ckptd ]; then rm $(LINK); fi
 
 clean:
 	rm -rf $(VENV) .cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

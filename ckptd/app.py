@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ckptd.errors import UsageError
+from ckptd.errors import CkptdError, UsageError
 from ckptd.export.units import Unit
 from ckptd.index.archived import Archived, ArchivedMember, load_archives
 from ckptd.index.marks import ALIAS, PIN, TAG, Mark
@@ -20,10 +22,12 @@ from ckptd.jobs.applying import Applied
 from ckptd.jobs.applying import Told as StepTold
 from ckptd.jobs.archiving_by_hand import ArchivedByHand, archive_records, find_planned, list_members, verify_archives
 from ckptd.jobs.asking import RecipeCheck, build_model, check_recipe, export_one, suggest_recipe
-from ckptd.jobs.checks import Check
+from ckptd.jobs.checks import Check, Patient, bad
 from ckptd.jobs.doctoring import check_all
+from ckptd.jobs.doctoring_archives import tell_verified
 from ckptd.jobs.holding import hold_jobs
 from ckptd.jobs.marking import add_marks, check_name, find_marks, take_marks, who_asks
+from ckptd.jobs.notifying import ChannelView, OpenAlert, Tried, list_alerts, list_channels, try_channels
 from ckptd.jobs.overview import JobView, list_jobs
 from ckptd.jobs.purging import PurgedAll, Waiting, list_trash, purge_trash, restore_entry
 from ckptd.jobs.querying import SidecarView, find_best, find_one, find_records, regenerate_sidecar, view_sidecar
@@ -35,15 +39,17 @@ from ckptd.jobs.retaining import Planned, apply_retention, plan_retention, recov
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.running.run import JobPlace, run_job
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
-from ckptd.model import GONE_STATES, Record
+from ckptd.model import GONE_STATES, Record, Severity
 from ckptd.opening import INDEX_NAME, find_state_dir, open_engine, open_exporting
 from ckptd.proof import Export
 from ckptd.settings import Settings
 from ckptd.storage.journal import Journal
+from ckptd.storage.lock import is_held
 from ckptd.storage.state import ensure_state_dir
 from ckptd.watch.wanted import compile_wanted
 
 if TYPE_CHECKING:
+    from ckptd.bundle.parts import Part
     from ckptd.report.facts import Facts
 
 
@@ -57,6 +63,18 @@ class App:
         self.settings = settings
         self._now = now
         self._store: Store | None = None
+        self._who: Callable[[], str] = who_asks
+        self._only_of: int | None = None
+
+    def act_for(self, name: str, only_of: int | None) -> None:
+        """Do everything in somebody else's name.
+
+        Args:
+            name: his, for the record.
+            only_of: user id whose files alone are brought back; None for everybody's.
+        """
+        self._who = lambda: name
+        self._only_of = only_of
 
     def close(self) -> None:
         """Give the index back."""
@@ -72,11 +90,12 @@ class App:
             UsageError: there is none yet.
         """
         if self._store is None:
-            path = find_state_dir(self.settings) / INDEX_NAME
+            state_dir = find_state_dir(self.settings)
+            path = state_dir / INDEX_NAME
             if not path.exists():
                 cure = "start it with `ckptd run`, or make one pass with `ckptd scan`"
                 raise UsageError("there is no index yet", path=path, why="ckptd never looked at this root", cure=cure)
-            self._store = Store.open(path)
+            self._store = Store.open_as_it_is(path) if is_held(state_dir) else Store.open(path)
         return self._store
 
     def scan(self, paths: Sequence[str] = (), progress: Progress | None = None, *, believe_losses: bool = False) -> ScanSummary:
@@ -209,11 +228,11 @@ class App:
 
     def _mark(self, record: Record, kind: str, names: Sequence[str]) -> None:
         journal = Journal(find_state_dir(self.settings))
-        add_marks(self.store, journal, record, kind, names, now=self._now(), who=who_asks())
+        add_marks(self.store, journal, record, kind, names, now=self._now(), who=self._who())
 
     def _unmark(self, record: Record, kind: str, names: Sequence[str]) -> int:
         journal = Journal(find_state_dir(self.settings))
-        return take_marks(self.store, journal, record, kind, names, now=self._now(), who=who_asks())
+        return take_marks(self.store, journal, record, kind, names, now=self._now(), who=self._who())
 
     # — the policy —
 
@@ -238,8 +257,10 @@ class App:
                 root.look_again()
             if job is not None:
                 stack.enter_context(hold_jobs(ensure_state_dir(state_dir), roots, job))
-            log = structlog.get_logger()
-            yield JobContext(self.settings, store, Journal(state_dir), roots, state_dir, self._now, store.run, _go_on, log)
+            journal, log = Journal(state_dir), structlog.get_logger()
+            yield JobContext(
+                self.settings, store, journal, roots, state_dir, self._now, store.run, _go_on, log, only_of=self._only_of
+            )
 
     def plan(self, at: float | None = None) -> Planned:
         """Make the plan of the policy, and do nothing.
@@ -325,6 +346,24 @@ class App:
             recover(context)
             return purge_trash(context, names, grace_seconds=0.0 if everything else None)
 
+    # — alerts —
+
+    def alerts(self) -> list[OpenAlert]:
+        """Give the alerts that are open, the oldest first."""
+        return list_alerts(self.settings, self.store)
+
+    def channels(self) -> list[ChannelView]:
+        """Give the channels that are set, with what waits for each."""
+        return list_channels(self.settings, self.store)
+
+    def test_channels(self, name: str | None = None) -> list[Tried]:
+        """Send a test by one channel or by all.
+
+        Raises:
+            UsageError: there is none, or none of that name.
+        """
+        return try_channels(self.settings, name, platform.node(), self._now())
+
     # — jobs —
 
     def jobs(self) -> list[JobView]:
@@ -353,9 +392,42 @@ class App:
         with self.working(None) as context:
             return gather_report(context)
 
-    def doctor(self) -> list[Check]:
-        """Look at everything that could be wrong."""
-        return check_all(self.settings, find_state_dir(self.settings), INDEX_NAME)
+    def doctor(self, config: Path | None = None, *, deep: bool = False, told: StepTold | None = None) -> list[Check]:
+        """Look at everything that could be wrong.
+
+        Args:
+            config: the settings file that was read; None when there is none.
+            deep: read every archive as well, from its first to its last byte.
+            told: told of each archive.
+        """
+        checks = check_all(self._patient(config))
+        if deep:
+            try:
+                checks += tell_verified(self.verify_archives(told=told))
+            except CkptdError as error:
+                checks.append(bad("archives read", str(error), error.cure or "ask again later", Severity.WARNING))
+        return checks
+
+    def bundle(
+        self, file: Path, checks: Sequence[Check], config: Path | None = None, *, with_names: bool = False
+    ) -> list[Part]:
+        """Write what somebody who helps needs to know into a new file, without secrets and weights; what went in.
+
+        Args:
+            file: to be made.
+            checks: what the doctor found.
+            config: as for `doctor`.
+            with_names: leave the names of checkpoints as they are.
+
+        Raises:
+            StorageError: it exists, or can't be written.
+        """
+        from ckptd.jobs.bundling import write_bundle  # the one verb that needs it
+
+        return write_bundle(self._patient(config), checks, file, with_names=with_names)
+
+    def _patient(self, config: Path | None) -> Patient:
+        return Patient(self.settings, find_state_dir(self.settings), INDEX_NAME, self._now(), config)
 
 
 def _go_on() -> bool:

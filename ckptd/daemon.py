@@ -1,11 +1,13 @@
-"""The daemon: lock, signals, observers, and one loop that never waits for anything but its next event.
+"""The daemon: lock, signals, what systemd is told, and one loop that never waits for anything but its next event.
 
     watch (threads) ─► inbox ─► loop: reconcile, ingest.step ─► workers, sidecars, index
                                       exporting.step ─► confined exporters, files beside the checkpoints
                                       clockwork.step ─► a process for the job that is due
+                                      sides: the socket of people, health, alerts, hooks
 
 Everything that changes state happens in the loop's thread; observers and the schedule only put mail into the inbox.
-SIGTERM and SIGINT end it at the next safe point.  SIGHUP is ignored: settings are read at the start.
+SIGTERM and SIGINT end it at the next safe point.  SIGHUP reads the settings anew: when they can be used, the loop ends and
+begins again with them in the same process, else it goes on with the old ones and says why.
 """
 
 from __future__ import annotations
@@ -17,27 +19,30 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from ckptd import __version__
-from ckptd.errors import IndexUnavailableError, RootLostError
-from ckptd.jobs.clockwork import Clockwork
+from ckptd.errors import CkptdError, IndexUnavailableError, RootLostError, SettingsError
+from ckptd.jobs.clockwork import Clockwork, RunningJob
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.inbox import Inbox, Mail
 from ckptd.jobs.opening import open_store_lean
 from ckptd.jobs.reconciling import BY_THE_CLOCK, reconcile_root
 from ckptd.jobs.rescans import Rescans
 from ckptd.jobs.schedule import find_timetables, start_schedule
-from ckptd.jobs.upkeep import SIDECAR_ENDINGS
+from ckptd.jobs.sides import Beside, Side, open_sides
+from ckptd.jobs.standing import Board, Phase, Sign
+from ckptd.jobs.vantage import Circumstances, Vantage
+from ckptd.jobs.vital import Vital, find_overdue
+from ckptd.jobs.watching import Watching
 from ckptd.opening import INDEX_NAME, open_engine
 from ckptd.policy.retry import find_next_try
+from ckptd.service.manager import ServiceManager
 from ckptd.settings import Settings
-from ckptd.watch.guard import MountChanged
-from ckptd.watch.observer import Observer
 
 _log = structlog.get_logger()
 
@@ -49,44 +54,128 @@ INDEX_PAUSE_SECONDS = 1.0
 #: takes the core from a worker each time and finds every cache cold.  Measured for 1,000 files on a busy machine, best of five:
 #: 0.83 ms of the loop a file instead of 1.12, in some 60 rounds instead of 700.
 GATHERING_SECONDS = 0.004
+#: The end comes within so long, seconds, in good order or not.
+MOST_STOP_SECONDS = 9.5
+#: How often at most it is said how the daemon stands, seconds.
+PUBLISH_SECONDS = 1.0
+#: What the schedule may be silent beside three of its own rounds, and what a deadline of the workers may be past, seconds.
+PATIENCE_SECONDS = 10.0
+#: The part of systemd's patience after which it gets a sign of life.  Source: sd_watchdog_enabled(3) advises half.
+_WATCHDOG_SHARE = 1 / 3
 
 #: Objects made before the collector looks at them: an inspection is some hundred, and nearly none is part of a ring.  Measured
 #: for 1,000 files: 100 looks and 20 ms at the 700 of Python, 1 look and 1 ms here.
 YOUNG_OBJECTS = 10_000
 
+#: Reads the settings anew, from the same sources as at the start; SettingsError when they can't be used.
+Reread = Callable[[], Settings]
 
-def run(settings: Settings) -> int:
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """With what the daemon goes on.
+
+    Attributes:
+        settings: in use from now on.
+        settings_at: when they were read, seconds since the epoch.
+        problem: why newer ones are not in use; None when there are none.
+        before: the settings to go back to when these can't be used after all.
+        adopted: the job that runs meanwhile.
+        paused: when a pause ends, monotonic seconds and seconds since the epoch.
+    """
+
+    settings: Settings
+    settings_at: float
+    problem: str | None = None
+    before: Settings | None = None
+    adopted: RunningJob | None = None
+    paused: tuple[float, float] | None = None
+
+
+class _Due(Protocol):
+    """Whatever may have something to do that no descriptor tells."""
+
+    def next_due(self) -> float | None:
+        """Say when; monotonic seconds."""
+
+
+class _EndingError(Exception):
+    """Leave a walk through a root: the daemon is to end."""
+
+
+def run(settings: Settings, reread: Reread | None = None) -> int:
     """Look after the roots until SIGTERM or SIGINT; the exit status.
+
+    Args:
+        settings: to begin with.
+        reread: for SIGHUP and `ckptd reload`; without it the settings stay as they are.
 
     Raises:
         AlreadyRunningError: another daemon holds the state directory.
         CkptdError: the index or a root cannot be opened.
     """
-    with ExitStack() as stack:
-        selector = stack.enter_context(selectors.DefaultSelector())
-        inbox = Inbox()
-        stack.callback(inbox.close)
-        _take_signals(inbox)
-        engine = stack.enter_context(
-            open_engine(settings, selector, want_rescan=inbox.rescan, next_try=find_next_try, open_store=open_store_lean)
-        )
-        Daemon(settings, engine, selector, inbox).run()
+    manager, inbox = ServiceManager(), Inbox()
+    course: Course | None = Course(settings, time.time())
+    _take_signals(inbox)
+    try:
+        while course is not None:
+            course = _serve(course, inbox, manager, reread)
+    finally:
+        inbox.close()
     return 0
 
 
-class Daemon:
-    """The loop and the threads that feed it."""
+def _serve(course: Course, inbox: Inbox, manager: ServiceManager, reread: Reread | None) -> Course | None:
+    """Look after the roots until the end, which gives None, or until other settings count."""
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        try:
+            engine = stack.enter_context(
+                open_engine(
+                    course.settings, selector, want_rescan=inbox.rescan, next_try=find_next_try, open_store=open_store_lean
+                )
+            )
+            daemon = Daemon(course, engine, selector, inbox, manager, reread)
+        except CkptdError as error:
+            if course.before is None:
+                raise
+            _log.error("settings.rejected", reason=str(error))
+            return replace(course, settings=course.before, before=None, problem=str(error))
+        return daemon.run()
 
-    def __init__(self, settings: Settings, engine: Engine, selector: selectors.BaseSelector, inbox: Inbox) -> None:
+
+class Daemon:
+    """The loop, and what it tells of itself.
+
+    Raises:
+        CkptdError: the settings want something that can't be had, such as an address in use.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        engine: Engine,
+        selector: selectors.BaseSelector,
+        inbox: Inbox,
+        manager: ServiceManager,
+        reread: Reread | None = None,
+    ) -> None:
+        settings = course.settings
+        self._course = course
         self._settings = settings
         self._engine = engine
         self._selector = selector
         self._inbox = inbox
+        self._manager = manager
+        self._reread = reread
+        self._phase = Phase.STARTING
+        self._next: Course | None = None
+        self._paused = course.paused
         self._rescans = Rescans(time.monotonic)
-        self._observers = [self._make_observer(root.number, root.path) for root in engine.roots]
-        self._told: set[tuple[int, str]] = set()
         self._timetables = find_timetables(settings)
         self._schedule: Any = None
+        self._scheduler = Vital("scheduler", 3 * settings.watch.guard_seconds + PATIENCE_SECONDS)
+        self._watching = Watching(engine, inbox, settings.watch)
         self._clockwork = Clockwork(
             settings,
             engine.store,
@@ -95,16 +184,23 @@ class Daemon:
             self._timetables,
             selector,
             set_again=self._start_schedule,
+            adopted=course.adopted,
         )
+        self._vantage = Vantage(engine, self._watching, self._clockwork, now=time.monotonic, wall=time.time)
+        self._board = Board()
+        self._signs: tuple[Sign, ...] = ()
+        self._unwell: set[str] = set()
+        self._published_at = self._alive_at = -LONGEST_SLEEP_SECONDS
+        self._publish_at: float | None = None
+        self._set_paused(paused=self._paused is not None)
         selector.register(inbox, selectors.EVENT_READ, lambda: None)
+        self._sides: list[Side] = open_sides(Beside(settings, engine, selector, self._board, self))
 
-    def run(self) -> None:
-        """Watch, loop, and end in good order."""
-        for root in self._engine.roots:
-            if root.incident is not None:
-                _log.error("root.lost", root=root.path, reason=root.incident)
-        for observer in self._observers:
-            observer.start()
+    # — the way through —
+
+    def run(self) -> Course | None:
+        """Watch, loop, and end in good order; give with what to go on, None for not at all."""
+        self._watching.start()
         self._start_schedule()
         roots = [root.path for root in self._engine.roots]
         gc.freeze()  # what was imported stays for ever: the collector need not walk it again each time
@@ -112,65 +208,92 @@ class Daemon:
         _log.info("daemon.started", version=__version__, roots=roots, state=str(self._engine.state_dir))
         try:
             self._loop()
+        except _EndingError:
+            pass
         finally:
+            self._tell_end()
             self._schedule.shutdown(wait=False)
-            for observer in self._observers:
-                observer.stop()
+            self._watching.stop()
+            for side in self._sides:
+                side.close()
+            adopted = None if self._next is None else self._clockwork.release()
             self._clockwork.stop()
         self._engine.exporting.close()
         self._engine.ingest.close()
-        _log.info("daemon.stopped", **asdict(self._engine.ingest.counts))
+        if self._next is None:
+            _log.info("daemon.stopped", **asdict(self._engine.ingest.counts))
+            return None
+        self._inbox.forget()
+        return replace(self._next, adopted=adopted)
+
+    def _tell_end(self) -> None:
+        if self._next is None:
+            self._phase = Phase.STOPPING
+            self._manager.stopping("stopping")
+        self._publish(time.monotonic())
+
+    def _loop(self) -> None:
+        while True:
+            if self._engine.reading.is_crowded:
+                time.sleep(GATHERING_SECONDS)
+            ready = self._selector.select(self._find_pause())
+            for key, _ in ready:
+                key.data()
+            mail = self._inbox.take()
+            if mail.stop:
+                self._next = None
+                return
+            if mail.settings:
+                self.reload()
+            if self._next is not None:
+                return
+            self._work(mail)
+            self._show(time.monotonic())
+
+    def _work(self, mail: Mail) -> None:
+        """Do what is due, each part its own."""
+        if self._paused is not None and time.monotonic() >= self._paused[0]:
+            self.resume()
+        self._clockwork.step(mail.jobs)
+        try:
+            self._read_mail(mail)
+            self._engine.ingest.step()
+            self._engine.exporting.step(time.monotonic())
+        except IndexUnavailableError as error:  # the full picture brings back what was lost here
+            _log.error("index.unavailable", reason=str(error), waiting=self._engine.ingest.waiting)
+            for root in self._engine.roots:
+                self._rescans.want(root.number, "index", delay=INDEX_PAUSE_SECONDS)
+        for side in self._sides:
+            side.step()
+
+    def _find_pause(self) -> float:
+        """Say how long nothing is to be done, if nothing happens."""
+        stages: tuple[_Due, ...] = (self._engine.ingest, self._engine.exporting, self._rescans, self._clockwork, self._inbox)
+        due = [stage.next_due() for stage in (*stages, *self._sides)]
+        due += [self._publish_at, None if self._paused is None else self._paused[0], self._find_alive_due()]
+        return max(0.0, min([LONGEST_SLEEP_SECONDS, *(at - time.monotonic() for at in due if at is not None)]))
 
     def _start_schedule(self) -> None:
         """Start what announces that it is time for something; anew when the clock was set, by which it counts."""
         if self._schedule is not None:
             self._schedule.shutdown(wait=False)
         watch = self._settings.watch
+        self._scheduler.answer()
+        self._scheduler.ask(time.monotonic())
         self._schedule = start_schedule(
             self._inbox,
-            len(self._observers),
+            len(self._engine.roots),
             reconcile_seconds=watch.reconcile_seconds,
             guard_seconds=watch.guard_seconds,
             timetables=self._timetables.values(),
         )
 
-    def _loop(self) -> None:
-        while True:
-            if self._engine.reading.is_crowded:
-                time.sleep(GATHERING_SECONDS)
-            for key, _ in self._selector.select(self._find_pause()):
-                key.data()
-            mail = self._inbox.take()
-            if mail.stop:
-                return
-            self._clockwork.step(mail.jobs)
-            try:
-                self._read_mail(mail)
-                self._engine.ingest.step()
-                self._engine.exporting.step(time.monotonic())
-            except IndexUnavailableError as error:  # the full picture brings back what was lost here
-                _log.error("index.unavailable", reason=str(error), waiting=self._engine.ingest.waiting)
-                for root in self._engine.roots:
-                    self._rescans.want(root.number, "index", delay=INDEX_PAUSE_SECONDS)
-
-    def _find_pause(self) -> float:
-        """Say how long nothing is to be done, if nothing happens."""
-        due = [
-            at
-            for at in (
-                self._engine.ingest.next_due(),
-                self._engine.exporting.next_due(),
-                self._rescans.next_due(),
-                self._clockwork.next_due(),
-                self._inbox.next_due(),
-            )
-            if at is not None
-        ]
-        return max(0.0, min([LONGEST_SLEEP_SECONDS, *(at - time.monotonic() for at in due)]))
-
     def _read_mail(self, mail: Mail) -> None:
         if mail.guard:
-            self._guard()
+            self._scheduler.answer()
+            self._scheduler.ask(time.monotonic())
+            self._watching.guard()
+            self._check_state()
         for number, why in mail.rescans.items():
             self._rescans.want(number, why)
         for number, why in self._rescans.take():
@@ -180,34 +303,139 @@ class Daemon:
 
     def _rescan(self, number: int, why: str) -> None:
         root, engine = self._engine.roots[number], self._engine
-        self._look_after(number)
+        self._watching.look_after(number)
+        self._become_ready()
         if root.incident is None:
-            reconcile_root(root, engine.store, engine.ingest, why, started_at=engine.started_at)
+            options: Any = {"started_at": engine.started_at, "breathe": self._breathe}
+            reconcile_root(root, engine.store, engine.ingest, why, **options)
+            self._watching.note_rescan(number, time.time())
             if why not in BY_THE_CLOCK:
                 engine.exporting.look_for_missing(number)
         self._rescans.finished(number)
 
-    def _guard(self) -> None:
-        for root, observer in zip(self._engine.roots, self._observers, strict=True):
-            self._look_after(root.number)
-            for finding in observer.findings:
-                self._tell_once(root.number, finding.code, finding.message)
-        self._check_state()
+    def _breathe(self) -> None:
+        """Leave a walk when the daemon is to end, and say meanwhile that it is alive: a walk may take minutes on a share."""
+        if self._inbox.is_stopped:
+            raise _EndingError
+        now = time.monotonic()
+        self._board.beat(now)
+        if not self._unwell:
+            self._say_alive(now)
 
-    def _look_after(self, number: int) -> None:
-        """Look whether the root is still the root and is watched; tell what changed."""
-        root, observer = self._engine.roots[number], self._observers[number]
-        before = root.incident
-        verdict = root.look_again()
-        if root.incident is not None and before is None:
-            _log.error("root.lost", root=root.path, reason=root.incident)
-        came_back = root.incident is None and before is not None
-        if came_back:
-            _log.warning("root.returned", root=root.path)
-        if came_back or isinstance(verdict, MountChanged):
-            self._engine.root_locks.renew(root)
-        if root.incident is None and (came_back or isinstance(verdict, MountChanged) or not observer.alive()):
-            observer.restart()  # raises a doubt, and so a rescan
+    # — what it tells of itself —
+
+    def _become_ready(self) -> None:
+        """Say that the start is complete: the index is open, and the first look at everything begins."""
+        if self._phase is not Phase.STARTING:
+            return
+        self._phase = Phase.RUNNING if self._paused is None else Phase.PAUSED
+        self._publish(time.monotonic())
+        self._manager.ready(self._words())
+
+    def _show(self, now: float) -> None:
+        """Say how it stands, at most once a second, and give systemd its sign of life while every part answers."""
+        self._board.beat(now)
+        self._signs = self._find_signs(now)
+        self._tell_unwell()
+        if not self._unwell:
+            self._say_alive(now)
+        if self._publish_at is None:
+            self._publish_at = max(now, self._published_at + PUBLISH_SECONDS)
+        elif now >= self._publish_at:
+            self._publish(now)
+            self._publish_at = None
+
+    def _publish(self, now: float) -> None:
+        around = Circumstances(
+            self._phase,
+            self._signs,
+            None if self._paused is None else self._paused[1],
+            self._course.settings_at,
+            self._course.problem,
+        )
+        standing = self._vantage.look(around)
+        self._board.publish(standing)
+        self._published_at = now
+        if self._phase in (Phase.RUNNING, Phase.PAUSED):
+            self._manager.say(standing.words)
+
+    def _words(self) -> str:
+        latest = self._board.latest
+        return self._phase.value if latest is None else latest.words
+
+    def _find_signs(self, now: float) -> tuple[Sign, ...]:
+        """Ask each part whether it answers; the loop does by being here."""
+        return (
+            Sign("loop", ok=True),
+            *self._watching.signs(),
+            self._scheduler.sign(now),
+            find_overdue("pool", self._engine.reading.next_deadline(), now, PATIENCE_SECONDS),
+            find_overdue("exporters", self._engine.exporting.next_deadline(), now, PATIENCE_SECONDS),
+        )
+
+    def _tell_unwell(self) -> None:
+        unwell = {sign.name: sign.why for sign in self._signs if not sign.ok}
+        for name, why in unwell.items():
+            if name not in self._unwell:
+                _log.critical("daemon.unwell", part=name, reason=why)
+        self._unwell = set(unwell)
+
+    def _find_alive_due(self) -> float | None:
+        if self._manager.watchdog_seconds is None:
+            return None
+        return self._alive_at + self._manager.watchdog_seconds * _WATCHDOG_SHARE
+
+    def _say_alive(self, now: float) -> None:
+        due = self._find_alive_due()
+        if due is not None and now >= due:
+            self._alive_at = now
+            self._manager.alive()
+
+    # — what people ask of it —
+
+    def pause(self, seconds: float) -> None:
+        """Begin nothing new for a while: no inspection, no export, no job; what runs comes to its end.
+
+        Args:
+            seconds: after which it goes on by itself.
+        """
+        self._paused = time.monotonic() + seconds, time.time() + seconds
+        self._phase = Phase.PAUSED
+        self._set_paused(paused=True)
+        _log.warning("daemon.paused", seconds=seconds)
+        self._publish(time.monotonic())
+
+    def resume(self) -> None:
+        """Go on after a pause; what came meanwhile is not lost."""
+        if self._paused is None:
+            return
+        self._paused = None
+        self._phase = Phase.RUNNING
+        self._set_paused(paused=False)
+        self._clockwork.resume()
+        _log.info("daemon.resumed")
+        self._publish(time.monotonic())
+
+    def reload(self) -> str | None:
+        """Read the settings anew, and go on with them after this round; give why not, else None."""
+        self._manager.reloading()
+        problem = "this process cannot read its settings again"
+        try:
+            if self._reread is not None:
+                self._next = Course(self._reread(), time.time(), before=self._settings, paused=self._paused)
+                _log.info("settings.reloaded")
+                return None
+        except SettingsError as error:
+            problem = str(error)
+        _log.error("settings.rejected", reason=problem)
+        self._course = replace(self._course, problem=problem)
+        self._publish(time.monotonic())
+        self._manager.ready(self._words())
+        return problem
+
+    def _set_paused(self, *, paused: bool) -> None:
+        for part in (self._engine.ingest, self._engine.exporting, self._clockwork):
+            part.is_paused = paused
 
     def _check_state(self) -> None:
         """End when somebody removed the state: nothing that is written there is found again, and a second daemon may start.
@@ -228,26 +456,6 @@ class Daemon:
             why = "the index or the lock in it was removed while ckptd ran"
             raise RootLostError("keep the state", path=engine.state_dir, why=why, cure="start ckptd again: it begins anew")
 
-    def _tell_once(self, number: int, code: str, message: str) -> None:
-        if (number, code) not in self._told:
-            self._told.add((number, code))
-            _log.warning("watch.degraded", root=self._engine.roots[number].path, code=code, reason=message)
-
-    def _make_observer(self, number: int, path: str) -> Observer:
-        def hint(relative: str, closed: bool) -> None:
-            if relative[0] == "." or "/." in relative:  # hidden: never looked at, and our own state is among it
-                return
-            take = self._inbox.hint_later if relative.endswith(SIDECAR_ENDINGS) else self._inbox.hint
-            take(number, relative, closed=closed)
-
-        def doubt(why: str) -> None:
-            if "overflow" in why:
-                _log.warning("watch.overflowed", root=path)
-            self._inbox.rescan(number, why)
-
-        watch = self._settings.watch
-        return Observer(path, hint, doubt, backend=watch.backend, polling_seconds=watch.polling_seconds)
-
 
 def _is_at(fd: int, path: str) -> bool:
     """Tell whether an open directory is the one that lies at a path now."""
@@ -258,9 +466,14 @@ def _is_at(fd: int, path: str) -> bool:
 
 
 def _take_signals(inbox: Inbox) -> None:
-    def call(what: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
-        return lambda _number, _frame: what()
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        inbox.stop()
+        # Whatever stands in the way, a dead share or a thread that never ends: SIGALRM ends the process, as a kill would.
+        signal.setitimer(signal.ITIMER_REAL, MOST_STOP_SECONDS)
 
-    signal.signal(signal.SIGTERM, call(inbox.stop))
-    signal.signal(signal.SIGINT, call(inbox.stop))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    def reread(_number: int, _frame: FrameType | None) -> None:
+        inbox.reread()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reread)

@@ -5,7 +5,6 @@ The daemon imports this and nothing of `app`: what people ask for now and then m
 
 from __future__ import annotations
 
-import os
 import selectors
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +36,7 @@ from ckptd.jobs.settling import Settling
 from ckptd.jobs.upkeep import Upkeep
 from ckptd.policy.settle import SettleRules
 from ckptd.settings import Settings
+from ckptd.settings.places import find_state_dir as find_state_dir
 from ckptd.storage.journal import Journal
 from ckptd.storage.lock import hold
 from ckptd.storage.state import ensure_state_dir
@@ -158,8 +158,3 @@ def _build_exporting(
     remembering = Remembering(recording, own, now=time.monotonic)
     placing = Placing(own, remembering, wall=time.time)
     return Exporting(roots, store, planning, remembering, placing, upkeep, runner, settings.export, **clocks)
-
-
-def find_state_dir(settings: Settings) -> Path:
-    """Give the state directory: the settings', else `.ckptd` in the first root."""
-    return Path(os.path.realpath(settings.state_dir or settings.roots[0] / ".ckptd"))

@@ -35,3 +35,16 @@ def test_the_daemon_imports_neither_rich_nor_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_is_switched_off_is_not_imported():
+    """Alerts and hooks weigh nothing until the settings want them; and what sends by web and mail is never in the daemon."""
+    code = (
+        "import sys; from ckptd.logs import configure_logs; from ckptd import daemon\n"
+        "names = ('ckptd.notify', 'ckptd.jobs.alerting', 'ckptd.jobs.hooking', 'smtplib', 'http.client')\n"
+        "before = [name for name in names if name in sys.modules]\n"
+        "import ckptd.jobs.alerting, ckptd.jobs.hooking\n"
+        "print(before, [name for name in ('smtplib', 'http.client') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[] []"

@@ -12,6 +12,7 @@ from ckptd.cli.progress import Steps
 from ckptd.cli.request import current_request
 from ckptd.cli.table import Column, show_table
 from ckptd.cli.verbs import FINE, USAGE, common_options, verb, write_exit_status
+from ckptd.jobs.record_json import archive_to_json
 from ckptd.text import escape, format_size
 
 if TYPE_CHECKING:
@@ -160,22 +161,6 @@ def restore(name: str, *, to: str | None, source: str | None, as_json: bool) -> 
             note = f" ({escape(one.note, 500)})" if one.note else ""
             click.echo(f"restored {escape(one.path, 1_000)} from {escape(one.source, 300)}{note}")
     return 0
-
-
-def archive_to_json(one: Archived) -> dict[str, Any]:
-    """Turn an archive into JSON; docs/json.md has the keys."""
-    return {
-        "name": one.name,
-        "directory": one.directory,
-        "format": one.format,
-        "state": one.state,
-        "files": one.members,
-        "size_bytes": one.size_bytes,
-        "sha256": one.sha256,
-        "created_at": one.created_at,
-        "verified_at": one.verified_at,
-        "drilled_at": one.drilled_at,
-    }
 
 
 def restored_to_json(one: Restored) -> dict[str, Any]:

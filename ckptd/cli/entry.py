@@ -44,9 +44,9 @@ def main(args: Sequence[str] | None = None, request: Request | None = None) -> i
         request: what the options are added to; tests bring an `App` of their own with it.
     """
     try:
-        status = cli.main(
-            args=None if args is None else list(args), prog_name="ckptd", standalone_mode=False, obj=request or Request()
-        )
+        request, arguments = request or Request(), list(sys.argv[1:] if args is None else args)
+        request.arguments = arguments
+        status = cli.main(args=[*arguments], prog_name="ckptd", standalone_mode=False, obj=request)
         if status == BROKEN_PIPE:
             raise BrokenPipeError
         sys.stdout.flush()

@@ -12,6 +12,7 @@ import click
 
 from ckptd.cli.human import format_duration, format_time, format_value
 from ckptd.cli.output import print_json
+from ckptd.cli.remote import pass_on
 from ckptd.cli.request import current_request
 from ckptd.cli.table import Column, show_table
 from ckptd.cli.verbs import FINE, USAGE, common_options, verb, write_exit_status
@@ -44,6 +45,9 @@ def jobs(context: click.Context, *, as_json: bool) -> int:
     """
     if context.invoked_subcommand is not None:
         return 0
+    passed_on = pass_on(context, current_request())
+    if passed_on is not None:
+        return passed_on
     with current_request().open_app() as app:
         views = app.jobs()
     if as_json:

@@ -10,9 +10,10 @@ import click
 from ckptd.cli.card import render_card
 from ckptd.cli.human import format_time
 from ckptd.cli.output import print_json
-from ckptd.cli.records import marks_to_json, record_to_json, show_records
+from ckptd.cli.records import show_records
 from ckptd.cli.request import current_request
 from ckptd.cli.verbs import FINE, USAGE, verb
+from ckptd.jobs.record_json import marks_to_json, record_to_json
 from ckptd.model import Record
 from ckptd.text import escape
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from ckptd.app import App
+    from ckptd.cli.remote import Asker
     from ckptd.settings import Settings
 
 
@@ -30,19 +31,32 @@ class Request:
         roots: of --root; empty when it was not given.
         config: of --config.
         build_app: makes the `App`; tests put one of their own here.
+        settings: used instead of all that could be read; once they were read, those.
+        asker: in whose name this process runs; None when he runs it himself.
+        arguments: of the command line, as they were given.
     """
 
     roots: tuple[Path, ...] = ()
     config: Path | None = None
     build_app: Callable[[Settings], App] = field(default=_build_app)
+    settings: Settings | None = None
+    asker: Asker | None = None
+    arguments: Sequence[str] = ()
 
     def load_settings(self, **overrides: Any) -> Settings:
-        """Read the settings with what the command line says above them."""
+        """Read the settings with what the command line says above them; the daemon's are not read again by whom it asks."""
+        if self.asker is not None and self.settings is not None:
+            return self.settings
         from ckptd.settings import load_settings  # pydantic: 70 ms
 
         if self.roots:
             overrides["roots"] = self.roots
         return load_settings(self.config, overrides)
+
+    @property
+    def is_plain(self) -> bool:
+        """True when an `App` is what it always is."""
+        return self.build_app is _build_app
 
     @property
     def has_settings(self) -> bool:
@@ -59,6 +73,8 @@ class Request:
         settings = self.load_settings()
         configure_logs(settings.log, quiet=True)
         app = self.build_app(settings)
+        if self.asker is not None:
+            app.act_for(self.asker.name, self.asker.owner)
         try:
             yield app
         finally:

@@ -11,17 +11,18 @@ from ckptd.cli.human import format_duration, plural
 from ckptd.cli.output import print_json
 from ckptd.cli.progress import Progress
 from ckptd.cli.request import current_request
-from ckptd.cli.verbs import FINE, USAGE, verb
+from ckptd.cli.verbs import FINE, NEWER, USAGE, verb
 
 if TYPE_CHECKING:
     from ckptd.jobs.scanning import ScanSummary
+    from ckptd.settings import Settings
 
 BUSY = {4: "another daemon holds the root; the message names its process"}
 
 
 @verb(
     "run",
-    exit_status={0: "ended by SIGTERM or Ctrl-C, in good order", 1: "could not go on", **USAGE, **BUSY},
+    exit_status={0: "ended by SIGTERM or Ctrl-C, in good order", 1: "could not go on", **USAGE, **BUSY, **NEWER},
     json_help="Log JSON lines, whatever log.format says.",
 )
 def run(*, as_json: bool) -> int:
@@ -29,15 +30,20 @@ def run(*, as_json: bool) -> int:
 
     Each new file is waited for until it is whole, read once by a confined process, indexed, and described in
     NAME_metadata.json beside it. SIGTERM and Ctrl-C end it in good order; what was not finished is done after the next start.
+    SIGHUP reads the settings anew; when they are wrong it says why and goes on with those it has.
     """
     from ckptd.logs import configure_logs  # first: it imports structlog without what a daemon does not need
 
     from ckptd import daemon  # isort: skip
 
-    overrides = {"log": {"format": "json"}} if as_json else {}
-    settings = current_request().load_settings(**overrides)
-    configure_logs(settings.log)
-    return daemon.run(settings)
+    request, overrides = current_request(), {"log": {"format": "json"}} if as_json else {}
+
+    def read() -> Settings:
+        settings = request.load_settings(**overrides)
+        configure_logs(settings.log)
+        return settings
+
+    return daemon.run(read(), read)
 
 
 @verb(
@@ -47,6 +53,7 @@ def run(*, as_json: bool) -> int:
         1: 'a file was rejected ("ckptd ls" shows which), or a loss is not believed',
         **USAGE,
         **BUSY,
+        **NEWER,
     },
 )
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=str))

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ckptd.cli.remote import pass_on
 from ckptd.cli.request import Request
 
 #: Verb → (module, attribute, line in the list of verbs).  A test holds each line against the verb's own help.
@@ -35,10 +36,16 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
     "archive": ("archiving", "archive", "Put checkpoints into an archive that was read back, or verify archives."),
     "archives": ("archiving", "archives", "List the archives, or what lies in one of them."),
     "restore": ("archiving", "restore", "Bring a checkpoint back, out of the trash or an archive."),
+    "status": ("steering", "status", "Say what the daemon does just now, and whether all is well with it."),
+    "pause": ("steering", "pause", "Begin nothing new for a while: no inspection, no export, no job."),
+    "resume": ("steering", "resume", "Go on after a pause."),
+    "reload": ("steering", "reload", "Have the daemon read its settings anew, as SIGHUP does."),
     "jobs": ("jobs", "jobs", "Show when each job runs, and how it ran last; or run one now."),
+    "notify": ("notifying", "notify", "Show which alerts are open, and what waits to be sent; or test the channels."),
     "report": ("report", "report", "Say what takes the room, what grows, and what could go; or write it as a page."),
     "reindex": ("running", "reindex", "Build the index anew from the files and the journal."),
-    "doctor": ("checking", "doctor", "Check the roots, the state, the index and the sandbox."),
+    "doctor": ("checking", "doctor", "Check everything that could be wrong, and say what to do about it."),
+    "service": ("service", "service", "Put ckptd in place as a service of systemd, or take it away."),
     "config": ("configuring", "config", "Show or check the settings."),
 }
 
@@ -47,6 +54,7 @@ BROKEN_PIPE = 141
 
 FINE = {0: "fine"}
 USAGE = {2: "the command line, the settings or the query make no sense; nothing was done"}
+NEWER = {5: "a newer ckptd made the index; nothing was done"}
 
 
 class Verb(click.Command):
@@ -55,6 +63,12 @@ class Verb(click.Command):
     def __init__(self, *args: Any, exit_status: Mapping[int, str], **attrs: Any) -> None:
         super().__init__(*args, **attrs)
         self.exit_status = exit_status
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do it here, or have the daemon do it."""
+        request = ctx.find_object(Request)
+        status = None if request is None else pass_on(ctx, request)
+        return super().invoke(ctx) if status is None else status
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what each exit status means."""
@@ -110,6 +124,7 @@ class LazyGroup(click.Group):
                 2: "the command line, the settings or a query make no sense",
                 3: "a file is unsafe, or loading it would run code",
                 4: "another daemon holds the root, or the service cannot be reached",
+                5: "a newer ckptd made the index, and this one leaves it alone",
                 130: "interrupted",
             },
         )

@@ -14,7 +14,7 @@ from ckptd.index.payload import payload_of
 from ckptd.index.rows import content_row, hyperparameter_rows, metric_rows, place_row, trait_row
 from ckptd.index.statements import Row, insert_rows, put_rows
 from ckptd.index.tables import audit, contents, exports, hyperparameters, metrics, outputs, places, recipes, roots, traits
-from ckptd.model import GONE_STATES, Identity, Inspection, PlaceState, RawIdentity, Status
+from ckptd.model import GONE_STATES, Identity, Inspection, PlaceState, RawIdentity, Severity, Status
 from ckptd.proof import Export, Recipe
 
 _READY = frozenset((Status.OK, Status.NEEDS_CODE))
@@ -22,6 +22,21 @@ _Answer = TypeVar("_Answer")
 _encode = json.JSONEncoder().encode
 #: Rows in one statement; SQLite takes at most 32,766 variables.
 _CHUNK = 200
+#: Findings and characters of a reason in one line of the audit, which stays for ever.
+_MOST_FINDINGS = 10
+_MOST_REASON = 300
+
+
+def _why(inspection: Inspection, how: str) -> Row:
+    """Say what was found, so that who follows the audit need not ask what the index says by then."""
+    why: Row = {"status": inspection.status.value}
+    findings = [finding for finding in inspection.findings if finding.severity is not Severity.INFO][:_MOST_FINDINGS]
+    if findings:
+        why["findings"] = [finding.code for finding in findings]
+        why["reason"] = max(findings, key=lambda finding: finding.severity is Severity.ERROR).message[:_MOST_REASON]
+    if how:
+        why["how"] = how
+    return why
 
 
 class Batch:
@@ -53,8 +68,20 @@ class Batch:
         self.flush()
         return write(self._connection, self._host, *arguments)
 
-    def record_ready(self, root: str, path: str, identity: Identity, inspection: Inspection, *, now: float) -> None:
-        """Write down what one read of a file said; good or bad, it is a row."""
+    def record_ready(
+        self, root: str, path: str, identity: Identity, inspection: Inspection, *, now: float, how: str = ""
+    ) -> None:
+        """Write down what one read of a file said; good or bad, it is a row.
+
+        Args:
+            root: where it lies.
+            path: relative to the root.
+            identity: of the file.
+            inspection: what was said.
+            now: seconds since the epoch.
+            how: what makes it no news to who follows the audit: "recalled" (known, and nothing was read), "moved" (likewise,
+                under a new name), "retried" (it failed and is tried again); "" for what was read for the first time.
+        """
         payload = payload_of(inspection)
         state = PlaceState.READY if inspection.status in _READY else PlaceState.REJECTED
         if payload.key not in self._contents:
@@ -67,7 +94,7 @@ class Batch:
         row |= {"state": state.value, "content": payload.key, "sha256": inspection.sha256}
         row |= {"first_seen_at": first_seen, "state_since": now}
         self._places[row["root"], row["path"]] = row
-        self.audit("checkpoint." + state.value, root, path, inspection.sha256, now=now, why={"status": inspection.status.value})
+        self.audit("checkpoint." + state.value, root, path, inspection.sha256, now=now, why=_why(inspection, how))
 
     def record_missing(self, root: str, path: str, *, now: float) -> None:
         """Write down that a file is gone; all that is known of it stays."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
@@ -10,6 +13,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 _BUSY_MS = 5_000
 #: In WAL mode a command reads while the daemon writes; after a power cut the last commits may be gone, never torn.
 _PRAGMAS = (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+
+
+def sqlite_url(file: Path) -> URL:
+    """Give the address of a SQLite file that exists: SQLite itself makes none, wherever a swapped directory may lead it."""
+    path = quote(os.fsencode(os.path.abspath(file)))
+    return URL.create("sqlite", database=f"file:{path}", query={"mode": "rw", "uri": "true"})
 
 
 def open_engine(where: str | URL) -> Engine:

@@ -7,15 +7,42 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect
 
 from ckptd.errors import CkptdError
+from ckptd.index.backing_up import back_up
 
 #: Revisions of the schema, oldest first; each is a file in `migrations/versions`.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 #: Where they lie.
 SCRIPTS = "ckptd:index/migrations"
 
 
 class NewerIndexError(CkptdError):
-    """The index was made by a newer ckptd."""
+    """The index was made by a newer ckptd; no restart helps, so that systemd is told to try none (RestartPreventExitStatus)."""
+
+    exit_status = 5
+
+
+class OlderIndexError(CkptdError):
+    """The index is that of an older ckptd, which works with it just now."""
+
+    permanent = False
+
+
+def check_newest(engine: Engine, file: Path | None) -> None:
+    """See that an index can be used as it is.
+
+    Raises:
+        NewerIndexError: it is of a version that this program does not know.
+        OlderIndexError: its schema would have to be changed first.
+    """
+    with engine.connect() as connection:
+        revision = _read_revision(connection)
+    if revision != REVISIONS[-1]:
+        _refuse_newer(revision, file)
+        cure = "start the daemon again, which then is of this version and changes it; or try again, if it starts just now"
+        why = "its tables are not made yet"
+        if revision is not None:
+            why = f"its schema {revision} is older than this program, and the daemon that runs works with it"
+        raise OlderIndexError("open the index", path=file, why=why, cure=cure)
 
 
 def upgrade(engine: Engine, file: Path | None) -> None:
@@ -28,11 +55,10 @@ def upgrade(engine: Engine, file: Path | None) -> None:
         revision = _read_revision(connection)
     if revision == REVISIONS[-1]:
         return
-    if revision is not None and revision not in REVISIONS:
-        cure = "install the newer ckptd again, or move the index away and run `ckptd reindex`"
-        raise NewerIndexError("open the index", path=file, why=f"its schema {revision} is newer than this program", cure=cure)
-    if revision is not None and file is not None:
-        _back_up(engine, file.with_name(f"{file.name}.{revision}.bak"))
+    _refuse_newer(revision, file)
+    if revision is not None and file is not None and not back_up(engine, file, revision):
+        upgrade(engine, file)  # another program did it in this moment, and its copy is the one that counts
+        return
     _run(engine)
 
 
@@ -42,17 +68,16 @@ def is_newest(engine: Engine) -> bool:
         return _read_revision(connection) == REVISIONS[-1]
 
 
+def _refuse_newer(revision: str | None, file: Path | None) -> None:
+    if revision is not None and revision not in REVISIONS:
+        cure = "install the newer ckptd again; docs/ops/upgrade.md says how to go back, at the worst with `ckptd reindex`"
+        raise NewerIndexError("open the index", path=file, why=f"its schema {revision} is newer than this program", cure=cure)
+
+
 def _read_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-
-
-def _back_up(engine: Engine, copy: Path) -> None:
-    copy.unlink(missing_ok=True)  # of an upgrade that was killed
-    with engine.execution_options(begin="").connect() as connection:
-        connection.exec_driver_sql("VACUUM INTO ?", (str(copy),))
-    copy.chmod(0o600)
 
 
 def _run(engine: Engine) -> None:
@@ -63,4 +88,4 @@ def _run(engine: Engine) -> None:
     config.set_main_option("script_location", SCRIPTS)
     with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, REVISIONS[-1])

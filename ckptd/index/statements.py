@@ -14,12 +14,15 @@ from sqlalchemy import Connection, Dialect, Table, case
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ckptd.index.tables import (
+    alerts,
     checks,
+    cursors,
     derivations,
     exports,
     freezes,
     groupings,
     marks,
+    outbox,
     outputs,
     places,
     recipes,
@@ -55,6 +58,9 @@ _KEYS = {
     groupings: ("host", "root", "path"),
     checks: ("host", "root", "path"),
     freezes: ("host", "name"),
+    cursors: ("host", "name"),
+    alerts: ("host", "kind", "subject"),
+    outbox: ("host", "channel", "message"),
 }
 _KEPT = {places: ("first_seen_at",)}
 

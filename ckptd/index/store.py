@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, func, select, tuple_
 
 from ckptd.errors import CkptdError, IndexUnavailableError, WorkerError
 from ckptd.index import exported, queries
 from ckptd.index.batch import Batch
-from ckptd.index.connecting import open_engine
+from ckptd.index.connecting import open_engine, sqlite_url
 from ckptd.index.known import KnownPlace, Recalled, load_root_identities, load_root_places, load_some_places
-from ckptd.index.migrate import is_newest, upgrade
+from ckptd.index.migrate import check_newest, is_newest, upgrade
 from ckptd.index.payload import inspection_of
 from ckptd.index.tables import bounded, contents, exports, outputs, places, roots, signed
 from ckptd.index.trouble import IndexBrokenError, broken, translated
@@ -65,14 +65,31 @@ class Store:
             IndexBrokenError: what lies there is no index.
             NewerIndexError: a newer ckptd made it.
         """
+        return cls._open(where, upgrade)
+
+    @classmethod
+    def open_as_it_is(cls, where: str | os.PathLike[str]) -> Store:
+        """Open an index that another process works with; only that one may change its schema.
+
+        Args:
+            where: as `open`.
+
+        Raises:
+            OlderIndexError: its schema would have to be changed.
+            CkptdError: as `open`.
+        """
+        return cls._open(where, check_newest)
+
+    @classmethod
+    def _open(cls, where: str | os.PathLike[str], prepare: Callable[[Engine, Path | None], None]) -> Store:
         text = os.fspath(where)
         file = None if "://" in text else Path(text)
         with translated(file):
             if file is not None:
                 _keep_private(file)
-            engine = open_engine(text if file is None else URL.create("sqlite", database=text))
+            engine = open_engine(text if file is None else sqlite_url(file))
             try:
-                upgrade(engine, file)
+                prepare(engine, file)
             except BaseException:
                 engine.dispose()
                 raise
@@ -83,7 +100,7 @@ class Store:
         """Say whether a file holds an index that can be opened as it is, without a migration."""
         if not file.exists():
             return False
-        engine = open_engine(URL.create("sqlite", database=os.fspath(file)))
+        engine = open_engine(sqlite_url(file))
         try:
             with translated(file):
                 return is_newest(engine)
@@ -372,7 +389,12 @@ def _recall(found: list[Recalled], row: Any, identity: Identity) -> None:
 
 def _keep_private(file: Path) -> None:
     """Make the file, or see that nobody else may read it; SQLite gives what it keeps beside it the same mode."""
-    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        fd = os.open(file.name, flags, 0o600, dir_fd=directory)
+    finally:
+        os.close(directory)
     try:
         if stat.S_IMODE(os.fstat(fd).st_mode) & 0o077:
             os.fchmod(fd, 0o600)

@@ -303,6 +303,59 @@ audit = Table(
     Column("why", Text, nullable=False),
 )
 
+#: How far those have come that follow the audit: the number of the last row that was looked at.  `since` is when that began.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("audit", BigInteger, nullable=False),
+    Column("since", Float, nullable=False),
+)
+
+#: Alerts that are open, or ended a moment ago; see `notify.folding`.  All text is escaped; `examples` is a JSON list.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Column("times", BigInteger, nullable=False),
+    Column("untold", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("examples", Text, nullable=False),
+    Column("mark", String(64), nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("told_at", Float),
+    Column("said", String(16), nullable=False),
+    Column("ended_at", Float),
+)
+
+#: Messages that a channel has not taken yet; `message` is the id by which a receiver drops doubles, `body` JSON.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("channel", String(32), primary_key=True),
+    Column("message", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("trouble", Text, nullable=False),
+)
+
+#: Commands of hooks that are to be run for rows of the audit, or run just now; a row goes when its command has ended.
+hook_runs = Table(
+    "hook_runs",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("audit", BigInteger, primary_key=True),
+    Column("hook", String(64), primary_key=True),
+)
+
 #: One row for each root: its id, see `watch.guard`.
 roots = Table(
     "roots",

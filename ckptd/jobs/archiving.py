@@ -7,7 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,7 +43,7 @@ CATALOG = "ARCHIVES.jsonl"
 LEAST_FREE_BYTES = 64 << 20
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -79,8 +79,13 @@ class Stored:
 
 
 def archive_dir_of(settings: Settings, root: str) -> Path:
-    """Give the directory of the archives of a root."""
-    return Path(os.path.realpath(settings.archive.directory or Path(root, "archives")))
+    """Give the directory of the archives of a root.
+
+    A link that the settings name is the operator's; one in a root is whoever's can write there, and is not followed.
+    """
+    if settings.archive.directory is not None:
+        return Path(os.path.realpath(settings.archive.directory))
+    return Path(os.path.realpath(root), "archives")
 
 
 @contextmanager
@@ -95,13 +100,13 @@ def open_archive_dir(path: Path, *, like: int | None = None) -> Iterator[int]:
         StorageError: it can't be made or opened.
     """
     try:
-        if like is not None and not path.exists():
-            path.mkdir(mode=0o700)
-            _share(path, os.fstat(like))
-        fd = os.open(path, _DIRECTORY)
+        fd = _open_or_make(path, None if like is None else os.fstat(like))
     except OSError as error:
         cure = "make it, or set archive.directory to a directory where ckptd may write"
-        raise StorageError("open the archives", path=path, why=os.strerror(error.errno or 0), cure=cure) from error
+        why = os.strerror(error.errno or 0)
+        if path.is_symlink():
+            why, cure = "it is a link, which whoever can write there may have made", "set archive.directory to where it leads"
+        raise StorageError("open the archives", path=path, why=why, cure=cure) from error
     try:
         yield fd
     finally:
@@ -155,8 +160,8 @@ def adopt_archives(context: JobContext) -> list[str]:
     found = []
     for root in context.roots:
         path = archive_dir_of(context.settings, root.path)
-        if not path.is_dir():
-            continue
+        if path.is_symlink() or not path.is_dir():
+            continue  # a link is told where something is to be written; it must not keep all else from being done
         known = {(one.directory, one.name) for one in context.store.ask(load_archives)}
         with open_archive_dir(path) as directory:
             new = [name for name in sorted(os.listdir(directory)) if is_archive_name(name) and (str(path), name) not in known]
@@ -413,10 +418,23 @@ def _note(context: JobContext, archive: Archived, state: str, lost: Iterable[str
         tell.error("archive.damaged", archive=archive.name, directory=archive.directory, lost=len(names), reason=why[:1_000])
 
 
-def _share(path: Path, like: os.stat_result) -> None:
+def _open_or_make(path: Path, like: os.stat_result | None) -> int:
+    """Open a directory that is no link; one that is not there is made like the root, where that is said."""
+    is_new = False
+    if like is not None:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            is_new = True
+    fd = os.open(path, _DIRECTORY)
+    if is_new and like is not None:
+        _share(fd, like)
+    return fd
+
+
+def _share(fd: int, like: os.stat_result) -> None:
     """Give a new directory the group and the permission bits of the root, as far as that is allowed."""
     try:
-        os.chown(path, like.st_uid if os.geteuid() == 0 else -1, like.st_gid)
-        path.chmod(stat.S_IMODE(like.st_mode) & 0o2775)
+        os.fchown(fd, like.st_uid if os.geteuid() == 0 else -1, like.st_gid)
+        os.fchmod(fd, stat.S_IMODE(like.st_mode) & 0o2775)
     except OSError:
-        path.chmod(0o750)
+        os.fchmod(fd, 0o750)

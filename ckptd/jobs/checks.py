@@ -1,10 +1,18 @@
-"""What a check of `ckptd doctor` found."""
+"""What a check of `ckptd doctor` found, and what it is given to look at."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from ckptd.errors import CkptdError
+from ckptd.index.store import Store
 from ckptd.model import Severity
+from ckptd.settings import Settings
+from ckptd.storage.lock import is_held, read_holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +40,70 @@ def good(name: str, message: str) -> Check:
 def bad(name: str, message: str, cure: str, severity: Severity = Severity.ERROR) -> Check:
     """Say what is wrong, and what to do about it."""
     return Check(name, ok=False, severity=severity, message=message, cure=cure)
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What the doctor looks at.  Nothing of it is changed by a check.
+
+    Attributes:
+        state_dir: may not be there yet.
+        index: name of the index in it.
+        now: seconds since the epoch.
+        config: the settings file that was read; None when there is none.
+    """
+
+    settings: Settings
+    state_dir: Path
+    index: str
+    now: float
+    config: Path | None = None
+
+    @property
+    def index_file(self) -> Path:
+        """Give the path of the index."""
+        return self.state_dir / self.index
+
+    @property
+    def real_roots(self) -> list[str]:
+        """Give the roots as the index knows them: absolute, links resolved."""
+        return [os.path.realpath(root) for root in self.settings.roots]
+
+    @property
+    def may_look(self) -> bool:
+        """Say whether we may look into the state directory, if there is one; it is its owner's alone."""
+        return not self.state_dir.is_dir() or os.access(self.state_dir, os.R_OK | os.X_OK, effective_ids=True)
+
+    def find_daemon(self) -> int | None:
+        """Give the process that looks after these checkpoints now; None when none does, or when it does not say."""
+        holder = read_holder(self.state_dir) if is_held(self.state_dir) else None
+        pid = (holder or {}).get("pid")
+        return pid if isinstance(pid, int) and Path(f"/proc/{pid}").exists() else None
+
+    def find_user(self) -> int:
+        """Say as which user ckptd works: the daemon's; else whose the state is, where root or a stranger asks; else ours."""
+        pid = self.find_daemon()
+        with suppress(OSError):
+            if pid is not None:
+                return Path(f"/proc/{pid}").stat().st_uid
+            if os.geteuid() == 0 or not self.may_look:
+                return self.state_dir.stat().st_uid
+        return os.geteuid()
+
+
+#: Looks at one subject; it may raise, and then the others look all the same.
+Look = Callable[[Patient], Iterable[Check]]
+
+
+@contextmanager
+def opened_index(patient: Patient) -> Iterator[Store | None]:
+    """Open the index as it is for a check; None where none can be read, which the check of the index says."""
+    store = None
+    if patient.may_look and patient.index_file.exists():
+        with suppress(CkptdError):
+            store = Store.open_as_it_is(patient.index_file)
+    if store is None:
+        yield None
+        return
+    with closing(store):
+        yield store

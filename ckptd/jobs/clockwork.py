@@ -11,6 +11,7 @@ import selectors
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -30,8 +31,8 @@ _log = structlog.get_logger()
 
 #: How long a person's own `ckptd jobs run` is waited for before the next look, seconds.
 HELD_PAUSE_SECONDS = 15.0
-#: How long a job has to end in good order when the daemon ends.  systemd kills everything after 90 seconds.
-END_SECONDS = 8.0
+#: How long a job has to end in good order when the daemon ends, which is owed within 10 seconds.
+END_SECONDS = 6.0
 #: How long the index is left alone that could not be asked, seconds.
 INDEX_PAUSE_SECONDS = 5.0
 _NEVER = float("inf")
@@ -42,6 +43,15 @@ _HELD_BY_OTHERS = 4
 
 #: Starts a process; a test brings one that starts something else.
 Launch = Callable[[Errand], JobChild]
+
+
+class RunningJob(NamedTuple):
+    """A job that goes on while its clockwork is exchanged: its process, what it is for, the last row before it, its start."""
+
+    child: JobChild
+    slot: Due | None
+    last_id: int
+    started_at: float
 
 
 class Clockwork:
@@ -60,6 +70,10 @@ class Clockwork:
         wall: seconds since the epoch.
         monotonic: seconds that nobody sets.
         launch: starts the process of a job.
+        adopted: what another clockwork of this process left running.
+
+    Attributes:
+        is_paused: no job is started; one that runs goes on.
     """
 
     def __init__(
@@ -75,7 +89,9 @@ class Clockwork:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         launch: Launch = JobChild,
+        adopted: RunningJob | None = None,
     ) -> None:
+        self.is_paused = False
         self._settings = settings
         self._store = store
         self._state_dir = state_dir
@@ -95,9 +111,31 @@ class Clockwork:
         self._child: JobChild | None = None
         self._slot: Due | None = None
         self._last_id = 0
+        self._started_at = 0.0
+        if adopted is not None:
+            self._child, self._slot, self._last_id, self._started_at = adopted
+            self._watch_child(self._child)
         self._recoveries = 0
         self._recovery_at = -_NEVER
         self._told: dict[tuple[str, str], float] = {}
+
+    @property
+    def running(self) -> tuple[str, float] | None:
+        """Say which job runs and since when, seconds since the epoch; None while none does."""
+        return None if self._child is None else (self._child.job or "recovery", self._started_at)
+
+    def release(self) -> RunningJob | None:
+        """Let go of the job that runs, for the next clockwork of this process; this one is of no use any more."""
+        child, self._child = self._child, None
+        if child is None:
+            return None
+        if child.exit_fd >= 0:
+            self._selector.unregister(child.exit_fd)
+        return RunningJob(child, self._slot, self._last_id, self._started_at)
+
+    def resume(self) -> None:
+        """Start jobs again, and look at once for those that became due meanwhile."""
+        self.is_paused, self._wanted = False, True
 
     def next_due(self) -> float | None:
         """Say when `step` has something to do that nobody announces; monotonic seconds."""
@@ -140,7 +178,7 @@ class Clockwork:
         look = find_due(self._timetables, histories, now, self._since, self._settings.schedule.catch_up)
         self._tell(look, holder, now)
         self._plan_next_look(look, holder, now)
-        if self._child is not None or holder is not None:
+        if self._child is not None or holder is not None or self.is_paused:
             return
         if self._has_broken(pasts) and self._monotonic() >= self._recovery_at:
             self._start(None, 0)
@@ -177,8 +215,12 @@ class Clockwork:
         except WorkerError as error:
             self._note_failed_start(str(error), RunOutcome.INTERRUPTED)
             return
-        if self._child.exit_fd >= 0:
-            self._selector.register(self._child.exit_fd, selectors.EVENT_READ, lambda: None)
+        self._started_at = self._wall()
+        self._watch_child(self._child)
+
+    def _watch_child(self, child: JobChild) -> None:
+        if child.exit_fd >= 0:
+            self._selector.register(child.exit_fd, selectors.EVENT_READ, lambda: None)
 
     def _collect(self) -> None:
         child = self._child

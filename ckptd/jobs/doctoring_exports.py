@@ -12,7 +12,7 @@ from ckptd.export.guarded import Refusal
 from ckptd.export.targets import find_target
 from ckptd.export.trust import Trust
 from ckptd.export.worker import light_command
-from ckptd.jobs.checks import Check, bad, good
+from ckptd.jobs.checks import Check, Patient, bad, good
 from ckptd.model import Severity
 from ckptd.sandbox.jail import Jail, library_paths
 from ckptd.sandbox.nursery import Job
@@ -21,8 +21,9 @@ from ckptd.settings import Settings
 _SECONDS = 30.0
 
 
-def check_exports(settings: Settings) -> list[Check]:
+def check_exports(patient: Patient) -> list[Check]:
     """Check what the export settings stand on; nothing where there are none."""
+    settings = patient.settings
     if not settings.export.targets and not settings.trust.directories and not settings.recipe:
         return []
     return [*_check_packages(settings), *_check_trust(settings), _check_walls(settings)]

@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckptd.errors import CkptdError
 from ckptd.index.runs import RunOutcome
-from ckptd.index.store import Store
-from ckptd.jobs.checks import Check, bad, good
+from ckptd.jobs.checks import Check, Patient, bad, good, opened_index
 from ckptd.jobs.holding import find_unlockable
 from ckptd.jobs.overview import JobView, list_jobs
 from ckptd.model import Severity
@@ -17,21 +15,16 @@ from ckptd.settings import Settings
 from ckptd.storage.lock import is_held
 
 
-def check_jobs(settings: Settings, state_dir: Path, index: str) -> list[Check]:
+def check_jobs(patient: Patient) -> Iterator[Check]:
     """Check how the jobs stand; nothing about runs where there is no index yet."""
-    checks = list(_check_locks(settings, state_dir))
-    if not (state_dir / index).exists():
-        return checks
-    try:
-        store = Store.open(state_dir / index)
-        try:
-            views = list_jobs(settings, store, state_dir, time.time())
-        finally:
-            store.close()
-    except CkptdError:  # the check of the index says so
-        return checks
-    is_running = is_held(state_dir)
-    return checks + [_check_job(view, is_running=is_running) for view in views]
+    yield from _check_locks(patient.settings, patient.state_dir)
+    with opened_index(patient) as store:
+        if store is None:
+            return
+        views = list_jobs(patient.settings, store, patient.state_dir, patient.now)
+    is_running = is_held(patient.state_dir)
+    for view in views:
+        yield _check_job(view, is_running=is_running)
 
 
 def _check_locks(settings: Settings, state_dir: Path) -> Iterator[Check]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 from ckptd.errors import CkptdError
 from ckptd.index.ledger import load_freezes
 from ckptd.index.store import Store
-from ckptd.jobs.checks import Check, bad, good
+from ckptd.jobs.checks import Check, Patient, bad, good, opened_index
 from ckptd.jobs.gathering import make_policy
 from ckptd.model import Severity
 from ckptd.policy.retention.validate import check_policy
@@ -21,18 +20,14 @@ from ckptd.storage.trash import list_entries
 from ckptd.text import escape, format_size
 
 
-def check_retention(settings: Settings, index: Path) -> list[Check]:
+def check_retention(patient: Patient) -> Iterator[Check]:
     """Check what the policy stands on; what needs the index is left out where there is none yet."""
-    checks = [*_check_policy(settings)]
-    for root in settings.roots:
-        checks += _check_trash(settings, root)
-    if index.exists():
-        try:
-            with closing(Store.open(index)) as store:
-                checks += _check_index(store)
-        except CkptdError:
-            pass  # the check of the index says so
-    return checks
+    yield from _check_policy(patient.settings)
+    for root in patient.settings.roots if patient.may_look else ():
+        yield from _check_trash(patient.settings, root)
+    with opened_index(patient) as store:
+        if store is not None:
+            yield from _check_index(store)
 
 
 def _check_policy(settings: Settings) -> Iterator[Check]:

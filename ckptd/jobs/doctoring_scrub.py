@@ -13,7 +13,7 @@ from ckptd.index.candidates import load_candidates
 from ckptd.index.ledger import Check as Reading
 from ckptd.index.ledger import load_checks
 from ckptd.index.store import Store
-from ckptd.jobs.checks import Check, bad, good
+from ckptd.jobs.checks import Check, Patient, bad, good, opened_index
 from ckptd.jobs.copies import Lost, list_copies
 from ckptd.model import Severity
 from ckptd.policy.retention.facts import GOOD
@@ -27,8 +27,15 @@ _MOST_NAMED = 20
 _GOOD = frozenset(status.value for status in GOOD)
 
 
-def check_scrub(settings: Settings, store: Store) -> Iterator[Check]:
+def check_scrub(patient: Patient) -> Iterator[Check]:
     """Say which checkpoints can't be trusted any more and which were never read again, and how the archives are."""
+    with opened_index(patient) as store:
+        if store is not None:
+            yield from tell_scrub(patient.settings, store)
+
+
+def tell_scrub(settings: Settings, store: Store) -> Iterator[Check]:
+    """Say the same of an open index."""
     contents = {
         (root, one.path): one.sha256
         for root in (os.path.realpath(path) for path in settings.roots)

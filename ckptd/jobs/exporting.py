@@ -90,6 +90,7 @@ class Exporting:
     Attributes:
         outcomes: of the last exports, whatever became of them, oldest first.
         verified: how many were made and verified since the start.
+        is_paused: nothing new is begun; what runs comes to its end.
         failure: why the index has been unavailable `MOST_FAILURES` times in a row; None while it has not.
 
     Args:
@@ -121,6 +122,7 @@ class Exporting:
     ) -> None:
         self.outcomes: deque[Export] = deque(maxlen=MOST_OUTCOMES)
         self.verified = 0
+        self.is_paused = False
         self.failure: IndexUnavailableError | None = None
         self._failures = 0
         self._roots = roots
@@ -185,17 +187,21 @@ class Exporting:
 
     def next_due(self) -> float | None:
         """Say when `step` has something to do, if nothing happens before."""
-        times = [at for at, _ in self._due.values()] if len(self._runner) < MOST_WAITING else []
-        deadline = self._runner.next_deadline()
+        times = [at for at, _ in self._due.values()] if self._may_begin else []
+        deadline = self.next_deadline()
         again = math.inf if self._sweep is None else self._sweep[0]
         return min((at for at in (*times, deadline, again) if at is not None and at < math.inf), default=None)
+
+    def next_deadline(self) -> float | None:
+        """Say when an exporter that runs has to be looked at, at the latest."""
+        return self._runner.next_deadline()
 
     def step(self, now: float) -> None:
         """Do what is due, without waiting for anything."""
         self._runner.tick(now)
         while self._runner.results:
             self._finish(self._runner.results.popleft())
-        if self._due and len(self._runner) < MOST_WAITING:
+        if self._due and self._may_begin:
             for place in [place for place, (at, _) in self._due.items() if at <= now][:MOST_AT_ONCE]:
                 _, asked = self._due.pop(place)
                 self._begin(place, asked)
@@ -203,6 +209,10 @@ class Exporting:
             _, older_than = self._sweep
             self.sweep(older_than)
             self._sweep = math.inf, older_than
+
+    @property
+    def _may_begin(self) -> bool:
+        return len(self._runner) < MOST_WAITING and not self.is_paused
 
     def close(self) -> None:
         """End what runs; it is made at the next start."""

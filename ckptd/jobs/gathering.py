@@ -19,6 +19,7 @@ from ckptd.index.candidates import Candidate, load_candidates, load_scores
 from ckptd.index.ledger import Check, Grouping, load_checks, load_gone, load_groupings
 from ckptd.index.marks import ALIAS, PIN, RESTORE, SLIM, TAG, Mark, load_derivations, load_marks
 from ckptd.index.store import Store
+from ckptd.jobs.grouping import find_group
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.model import Container, Kind, Openness, RawIdentity, Status
 from ckptd.policy.brakes import find_freezes
@@ -224,7 +225,7 @@ def _make_fact(
 ) -> Fact:
     path, sha256 = one.path, one.sha256
     marks = known.marks_of(root, path, sha256)
-    group = _group_of(one, known.settings.policy)
+    group = find_group(one, one.model_confidence, known.settings.policy)
     status = Status.DAMAGED if path in rotten else _status(one.status)
     pins = ["pinned" for mark in marks if mark.kind == PIN][:1]
     if links:
@@ -269,18 +270,6 @@ _STATUSES = {status.value: status for status in Status}
 
 def _status(word: str | None) -> Status:
     return _STATUSES.get(word or "", Status.FAILED)
-
-
-def _group_of(one: Candidate, settings: PolicySettings) -> str | None:
-    """Name the group of a checkpoint; None where the name of its model is not sure enough."""
-    if one.model is None or one.model_confidence < settings.min_confidence:
-        return None
-    parts = []
-    for name in settings.group_by:
-        part = one.path.rpartition("/")[0] if name == "directory" else getattr(one, name)
-        if part:
-            parts.append(part)
-    return " · ".join(parts) or one.model
 
 
 def _chooser(settings: PolicySettings) -> Callable[[Iterable[tuple[str, float]]], dict[str, float]]:

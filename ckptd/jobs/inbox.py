@@ -23,6 +23,7 @@ class Mail:
         rescans: root number → why the full picture is wanted.
         guard: True when it is time to look whether the roots are still the roots.
         jobs: True when the time of a job has come.
+        settings: True when somebody wants the settings read anew.
         stop: True when a signal asked for it.
     """
 
@@ -31,6 +32,7 @@ class Mail:
     rescans: dict[int, str] = field(default_factory=dict)
     guard: bool = False
     jobs: bool = False
+    settings: bool = False
     stop: bool = False
 
 
@@ -94,6 +96,17 @@ class Inbox:
             self._mail.jobs = True
         self._wake()
 
+    def reread(self) -> None:
+        """Ask for the settings to be read anew."""
+        with self._lock:
+            self._mail.settings = True
+        self._wake()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether the next `take` tells the loop to end."""
+        return self._mail.stop
+
     def stop(self) -> None:
         """Ask the loop to end at the next safe point."""
         with self._lock:
@@ -110,6 +123,12 @@ class Inbox:
             if self._patient_at is not None and time.monotonic() >= self._patient_at:
                 mail.patient, self._patient, self._patient_at = self._patient, {}, None
         return mail
+
+    def forget(self) -> None:
+        """Drop everything but a wish to end: what it is about is looked at anew, and may have another number then."""
+        with self._lock:
+            self._mail = Mail(stop=self._mail.stop)
+            self._patient, self._patient_at = {}, None
 
     def close(self) -> None:
         """Give the descriptors back."""

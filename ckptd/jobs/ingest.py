@@ -7,7 +7,7 @@ digest.  So a kill at any moment costs a repetition and nothing else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
 import structlog
@@ -86,6 +86,7 @@ class Ingest:
         recorded: Recorded = _tell_nobody,
     ) -> None:
         self.counts = Counts()
+        self.is_paused = False
         self.losses = losses
         self.upkeep = upkeep
         self.own_exports = own_exports
@@ -204,7 +205,7 @@ class Ingest:
     @property
     def _may_take(self) -> bool:
         """Say whether files are taken on now: a handful at a time, so that the index is asked once for all of them."""
-        return self._reading.has_room and self._recording.has_room
+        return self._reading.has_room and self._recording.has_room and not self.is_paused
 
     @property
     def is_idle(self) -> bool:
@@ -215,6 +216,16 @@ class Ingest:
     def waiting(self) -> int:
         """Count the files that are on their way."""
         return len(self._settling) + len(self._reading)
+
+    @property
+    def places(self) -> Set[Place]:
+        """The files that are on their way."""
+        return self._settling.places | self._reading.places
+
+    @property
+    def unwritten(self) -> int:
+        """Count what waits because the index can't be written just now; 0 in good times."""
+        return len(self._recording) if self._recording.is_in_trouble else 0
 
     @property
     def unfinished(self) -> int:
@@ -334,7 +345,8 @@ class Ingest:
         if source is not None:
             self._write(lambda batch: batch.record_moved(root.path, source, place[1], identity, now=wall))
             self._recording.remember({"event": "moved", "root": root.path, "path": place[1], "source": source, "at": wall})
-        self._write(lambda batch: batch.record_ready(root.path, place[1], identity, final, now=wall))
+        how = "moved" if source is not None else "recalled" if recalled else ""
+        self._write(lambda batch: batch.record_ready(root.path, place[1], identity, final, now=wall, how=how))
         self._recording.remember({"event": "seen", "root": root.path, "path": place[1], "sha256": final.sha256, "at": wall})
         self._recording.then(lambda: self._recorded(place, final.status))
         if source is not None:
@@ -375,7 +387,8 @@ class Ingest:
     def _reject(self, place: Place, identity: Identity, status: Status, finding: Finding, *, told: bool = False) -> None:
         inspection = Inspection(place[1], status, size_bytes=identity.size_bytes, findings=(finding,), identity=identity)
         root, wall = self._roots[place[0]].path, self._wall()
-        self._write(lambda batch: batch.record_ready(root, place[1], identity, inspection, now=wall))
+        how = "retried" if told else ""
+        self._write(lambda batch: batch.record_ready(root, place[1], identity, inspection, now=wall, how=how))
         if told:
             return
         self.counts.rejected += 1

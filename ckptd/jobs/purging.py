@@ -35,6 +35,7 @@ class Waiting:
         action: "trash", "archive" or "slim".
         archives: the archives that hold the same content.
         problem: what is wrong with it; "" in good times.
+        owner: user id of its checkpoint; None when it has none.
     """
 
     entry: str
@@ -49,6 +50,7 @@ class Waiting:
     archives: tuple[str, ...] = ()
     action: str = "trash"
     problem: str = ""
+    owner: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ def list_trash(context: JobContext) -> list[Waiting]:
                     archives.get(sha256, ()),
                     "slim" if manifest.replacement is not None else "archive" if sha256 in archives else "trash",
                     entry.problem or "",
+                    entry.owner,
                 )
             )
     return sorted(found, key=lambda one: (one.since or 0.0, one.entry))
@@ -116,6 +119,9 @@ def restore_entry(context: JobContext, name: str, to: str | None = None) -> Back
         StorageError: it can't be brought back; it is still in the trash.
     """
     one = find_waiting(context, name)
+    if context.only_of is not None and one.owner != context.only_of:
+        cure = "its owner, or an administrator, may"
+        raise UsageError("restore a checkpoint", path=escape(one.path or name), why="it belongs to somebody else", cure=cure)
     root = next(root for root in context.roots if root.path == one.root)
     back = restore(root.handle.fd, one.entry, to)
     now, path = context.now(), back.path or one.path or name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -51,8 +51,19 @@ class Reconciled:
     seconds: float = 0.0
 
 
+def _go_on() -> None:
+    """Let a walk go on."""
+
+
 def reconcile_root(
-    root: WatchedRoot, store: Store, ingest: Ingest, why: str, *, started_at: float, believe_losses: bool = False
+    root: WatchedRoot,
+    store: Store,
+    ingest: Ingest,
+    why: str,
+    *,
+    started_at: float,
+    believe_losses: bool = False,
+    breathe: Callable[[], None] = _go_on,
 ) -> Reconciled:
     """Walk a root, compare it with the index, and hand every difference to `ingest`.
 
@@ -63,10 +74,11 @@ def reconcile_root(
         why: for the log: "start", "scan", "schedule", "polling" or the word of a doubt.
         started_at: when this process took the lock, seconds since the epoch; what is older and half-written, nobody finishes.
         believe_losses: True when a person said that what is gone is gone.
+        breathe: called for each directory of the walk; what it raises ends the look, and nothing of it was used.
     """
     start = time.perf_counter()
     with _without_collections():
-        found = scan(root.handle.fd, root.wanted)
+        found = scan(root.handle.fd, root.wanted, breathe=breathe)
         ingest.own_exports.pass_over(root.number, found.files)
         odd = {problem.path: problem for problem in found.problems if problem.identity is not None}
         seen = (

@@ -54,6 +54,11 @@ class Recording:
         """Say whether more may be put in without fear for the memory."""
         return len(self._writes) < MOST_WAITING
 
+    @property
+    def is_in_trouble(self) -> bool:
+        """Say whether the last try to write failed."""
+        return self._retry_at is not None
+
     def write(self, write: Write, now: float) -> None:
         """Put one entry into the next transaction."""
         self._writes.append(write)

@@ -33,6 +33,7 @@ class JobContext:
         stop: True once somebody asked this process to end.  A job looks between two files; then it raises a CkptdError, or
             gives the outcome "interrupted", and is run again later.
         log: takes events as structlog does.
+        only_of: user id whose files alone may be brought back; None for everybody's.
     """
 
     settings: Settings
@@ -44,6 +45,7 @@ class JobContext:
     run_id: str
     stop: Callable[[], bool]
     log: Any
+    only_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import selectors
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,8 @@ def rebuild_index(open_engine: OpenEngine, state_dir: Path, name: str, progress:
         # Still under the lock.  The old write-ahead log must not meet the new file; a kill between the two leaves no index,
         # and then one is made anew.
         _remove(state_dir, name)
-        (state_dir / fresh).replace(state_dir / name)
+        with _opened(state_dir) as directory:
+            os.rename(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
         _remove(state_dir, fresh)
     return summary
 
@@ -141,5 +143,17 @@ def _remember_outputs(engine: Engine) -> None:
 
 
 def _remove(state_dir: Path, name: str) -> None:
-    for ending in ("", *_COMPANIONS):
-        (state_dir / (name + ending)).unlink(missing_ok=True)
+    with _opened(state_dir) as directory:
+        for ending in ("", *_COMPANIONS):
+            with suppress(FileNotFoundError):
+                os.unlink(name + ending, dir_fd=directory)
+
+
+@contextmanager
+def _opened(state_dir: Path) -> Iterator[int]:
+    """Open the state directory; where a link was put in its place by now, nothing is done there."""
+    fd = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -49,7 +49,7 @@ def open_directory(path: str, like: os.stat_result) -> int:
             try:
                 os.mkdir(name, 0o700, dir_fd=parent)
             except FileExistsError:
-                return os.open(path, _DIRECTORY)
+                return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
             made = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
             _share(made, like)
             os.fsync(parent)

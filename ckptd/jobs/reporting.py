@@ -33,7 +33,7 @@ def run_report(context: JobContext) -> JobOutcome:
         raise StorageError("write a report", path=first.path, why=why, cure=cure)
     facts = gather_report(context)
     like = os.fstat(first.handle.fd)
-    path = os.path.join(first.path, DIRECTORY) if settings.directory is None else os.path.abspath(settings.directory)
+    path = os.path.join(first.path, DIRECTORY) if settings.directory is None else os.path.realpath(settings.directory)
     day = f"{datetime.fromtimestamp(facts.at, ZoneInfo(facts.zone)):%Y%m%d}"
     directory = open_directory(path, like)
     try:

@@ -53,6 +53,9 @@ def restore_checkpoint(context: JobContext, name: str, *, to: str | None = None,
         if len(waiting) == 1:
             return [restore_entry(context, waiting[0].entry)]
     member, holder = _choose(context, name, archive)
+    if context.only_of is not None:  # an archive does not say whose a file was
+        cure = "an administrator may"
+        raise UsageError("restore a checkpoint", path=escape(name), why="you may bring back only out of the trash", cure=cure)
     return _restore_member(context, holder, member, to)
 
 

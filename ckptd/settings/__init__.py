@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "ArchiveSettings",
+    "ControlSettings",
     "ExportSettings",
+    "HealthSettings",
+    "HookSettings",
     "InspectSettings",
     "LogSettings",
+    "NotifySettings",
     "PolicySettings",
     "RecipeSettings",
     "ReportSettings",
@@ -33,9 +37,13 @@ if TYPE_CHECKING:
     from ckptd.settings.load import load_settings
     from ckptd.settings.model import (
         ArchiveSettings,
+        ControlSettings,
         ExportSettings,
+        HealthSettings,
+        HookSettings,
         InspectSettings,
         LogSettings,
+        NotifySettings,
         PolicySettings,
         RecipeSettings,
         ReportSettings,
@@ -51,9 +59,13 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "ArchiveSettings": "model",
+    "ControlSettings": "model",
     "ExportSettings": "model",
+    "HealthSettings": "model",
+    "HookSettings": "model",
     "InspectSettings": "model",
     "LogSettings": "model",
+    "NotifySettings": "model",
     "PolicySettings": "model",
     "RecipeSettings": "model",
     "ReportSettings": "model",

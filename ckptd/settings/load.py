@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from ckptd.errors import SettingsError
 from ckptd.settings.kinds import Section
-from ckptd.settings.model import InputSettings, RecipeSettings, Settings
+from ckptd.settings.model import HookSettings, InputSettings, RecipeSettings, Settings
 from ckptd.settings.places import PREFIX, find_config, setting_variables
 
 Tree = dict[str, Any]
@@ -86,13 +86,18 @@ def load_settings(
 
 def known_keys() -> dict[tuple[str, ...], type[BaseModel]]:
     """Give every setting as the path to it, with the model that holds it, in the order of the file."""
+    return _find_keys(Settings, ())
+
+
+def _find_keys(model: type[BaseModel], above: tuple[str, ...]) -> dict[tuple[str, ...], type[BaseModel]]:
+    """Give the settings of a table, those of the tables in it behind its own."""
     keys: dict[tuple[str, ...], type[BaseModel]] = {}
-    for name, field in Settings.model_fields.items():
+    for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
-            keys |= {(name, inner): kind for inner in kind.model_fields}
+            keys |= _find_keys(kind, (*above, name))
         else:
-            keys[(name,)] = Settings
+            keys[*above, name] = model
     return keys
 
 
@@ -142,7 +147,7 @@ def _describe(detail: ErrorDetails, sources: Sequence[_Source]) -> str:
         message = f"is not a setting{_suggest_key(key)}"
     else:
         message = detail["msg"].removeprefix("Value error, ")
-    if source.name == "environment" and key[0] == "recipe" and key[1:]:  # the variable holds all of them
+    if source.name == "environment" and key[0] in ("recipe", "hook") and key[1:]:  # the variable holds all of them
         message = f"{'.'.join(key[1:])}: {message}"
     return f"{source.name}: {source.spell(shown)}: {message}" if shown else f"{source.name}: {message}"
 
@@ -176,6 +181,8 @@ def _suggest_key(key: Sequence[str]) -> str:
     if key[0] == "recipe" and len(key) > 1:
         model = InputSettings if "inputs" in key[:-1] else RecipeSettings
         return _suggest_quoted(key[-1], list(model.model_fields))
+    if key[0] == "hook" and len(key) > 1:
+        return _suggest_quoted(key[-1], list(HookSettings.model_fields))
     known = {".".join(path): path for path in known_keys()}
     written = ".".join(key)
     near = difflib.get_close_matches(written, known, n=1, cutoff=0.75)

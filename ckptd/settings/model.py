@@ -11,8 +11,11 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ckptd.settings.control import ControlSettings
 from ckptd.settings.exporting import ExportSettings, InputSettings, RecipeBody, Recipes, RecipeSettings, TrustSettings
+from ckptd.settings.health import HealthSettings
 from ckptd.settings.kinds import Bytes, NamedPath, Paths, Seconds, Section, Words
+from ckptd.settings.notify import Hooks, HookSettings, NotifySettings
 from ckptd.settings.retention import (
     ArchiveSettings,
     PolicySettings,
@@ -24,10 +27,14 @@ from ckptd.settings.retention import (
 
 __all__ = [
     "ArchiveSettings",
+    "ControlSettings",
     "ExportSettings",
+    "HealthSettings",
+    "HookSettings",
     "InputSettings",
     "InspectSettings",
     "LogSettings",
+    "NotifySettings",
     "PolicySettings",
     "RecipeBody",
     "RecipeSettings",
@@ -151,6 +158,14 @@ class Settings(BaseSettings):
             json_schema_extra={"example": [{"match": "BiLSTM_*", "callable": "models:BiLSTM"}]},
         ),
     ] = ()
+    hook: Annotated[
+        Hooks,
+        Field(
+            description="commands that are run when something happened; JSON in the environment",
+            json_schema_extra={"example": [{"on": "checkpoint.ready", "command": ["/usr/local/bin/publish"]}]},
+        ),
+    ] = ()
+    hook_processes: Annotated[int, Field(ge=1, le=64, description="so many commands of hooks run at once")] = 2
     watch: WatchSettings = WatchSettings()
     inspect: InspectSettings = Field(default_factory=InspectSettings)
     sidecar: SidecarSettings = SidecarSettings()
@@ -162,6 +177,9 @@ class Settings(BaseSettings):
     scrub: ScrubSettings = ScrubSettings()
     report: ReportSettings = ReportSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    control: ControlSettings = ControlSettings()
+    health: HealthSettings = HealthSettings()
+    notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 
     @field_validator("roots")

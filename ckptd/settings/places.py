@@ -1,9 +1,14 @@
-"""Which settings file is read, and which variables of the environment are settings.  No pydantic here."""
+"""Which settings file is read, which variables of the environment are settings, where the state lies.  No pydantic here."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ckptd.settings.model import Settings
 
 #: Every variable that begins so is a setting, but for those in `RESERVED`.
 PREFIX = "CKPTD_"
@@ -36,6 +41,16 @@ def default_configs(environ: Mapping[str, str]) -> tuple[Path, ...]:
     home = environ.get("XDG_CONFIG_HOME") or (environ["HOME"] + "/.config" if environ.get("HOME") else "")
     own = (Path(home) / "ckptd" / "ckptd.toml",) if home.startswith("/") else ()
     return (*own, SYSTEM_CONFIG)
+
+
+def find_state_dir(settings: Settings) -> Path:
+    """Give the state directory: the settings', else `.ckptd` in the first root.
+
+    A link that the settings name is the operator's; one in a root is whoever's can write there, and is not followed.
+    """
+    if settings.state_dir is not None:
+        return Path(os.path.realpath(settings.state_dir))
+    return Path(os.path.realpath(settings.roots[0]), ".ckptd")
 
 
 def setting_variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from ckptd.settings.kinds import Section
 from ckptd.settings.load import known_keys
-from ckptd.settings.model import InputSettings, RecipeSettings, Settings
+from ckptd.settings.model import HookSettings, InputSettings, RecipeSettings, Settings
 from ckptd.settings.places import PREFIX
 
 _WIDTH = 100
@@ -123,6 +123,8 @@ def _recipe_page() -> Iterator[str]:
     yield from _key_table(RecipeSettings)
     yield from ("", "### `inputs`", "", (InputSettings.__doc__ or "").strip(), "")
     yield from _key_table(InputSettings)
+    yield from ("", "## `[[hook]]`", "", (HookSettings.__doc__ or "").strip(), "")
+    yield from _key_table(HookSettings)
 
 
 def _key_table(model: type[BaseModel]) -> Iterator[str]:
@@ -135,13 +137,18 @@ def _key_table(model: type[BaseModel]) -> Iterator[str]:
 
 def render_settings(settings: BaseModel) -> str:
     """Render settings that hold as TOML; a value that is not set is left out."""
-    values = settings.model_dump()
-    top = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    lines = [f"{key} = {render_toml(value)}" for key, value in top.items() if value is not None]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {render_toml(value)}" for key, value in table.items() if value is not None)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_render_table(settings, ())) + "\n"
+
+
+def _render_table(section: BaseModel, above: tuple[str, ...]) -> Iterator[str]:
+    """Give the lines of one table and of those in it; a value that is a table by nature stands on its line."""
+    inner = {key: value for key, value in section if isinstance(value, Section)}
+    for key, value in section.model_dump().items():
+        if key not in inner and value is not None:
+            yield f"{key} = {render_toml(value)}"
+    for key, value in inner.items():
+        yield from ("", f"[{'.'.join((*above, key))}]")
+        yield from _render_table(value, (*above, key))
 
 
 def render_toml(value: Any) -> str:
@@ -191,9 +198,12 @@ def _type_name(model: type[BaseModel], key: str) -> str:
 
 
 def _table_text(table: str) -> str:
-    section = Settings.model_fields[table].annotation
-    assert isinstance(section, type)
-    assert issubclass(section, Section)
+    section: type[BaseModel] = Settings
+    for name in table.split("."):
+        inner = section.model_fields[name].annotation
+        assert isinstance(inner, type)
+        assert issubclass(inner, Section)
+        section = inner
     return (section.__doc__ or "").strip()
 
 

@@ -21,7 +21,8 @@ NAME = "journal.jsonl"
 #: Bytes of the longest line that is believed; a path has at most 4,096, and what is longer was written by nobody of ours.
 MOST_LINE_BYTES = 1 << 20
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# No link: in a root that others can write to, somebody may put one in the place of the directory.
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 

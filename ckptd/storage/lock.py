@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ckptd import __version__
 from ckptd.errors import AlreadyRunningError, StorageError
 from ckptd.text import escape
 
@@ -56,13 +57,13 @@ class Lock:
 
 
 def hold(state_dir: str | os.PathLike[str]) -> Lock:
-    """Take the lock of a state directory and write our pid and start time into it.
+    """Take the lock of a state directory and write our pid, start time and version into it.
 
     Raises:
         AlreadyRunningError: another process has it; the message names it.
         StorageError: the lock file can't be opened or written.
     """
-    return _hold(Path(state_dir) / _NAME, {}, _already_running)
+    return _hold(Path(state_dir) / _NAME, {"version": __version__}, _already_running)
 
 
 def hold_job(state_dir: str | os.PathLike[str], job: str) -> Lock:
@@ -76,7 +77,7 @@ def hold_job(state_dir: str | os.PathLike[str], job: str) -> Lock:
 
 
 def read_holder(state_dir: str | os.PathLike[str], name: str = _NAME) -> Mapping[str, object] | None:
-    """Give what the last holder wrote ("pid", "started_at", "job"), or None; says nothing about whether it lives."""
+    """Give what the last holder wrote ("pid", "started_at", "version", "job"), or None; says nothing about whether it lives."""
     try:
         fd = os.open(Path(state_dir) / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -114,7 +115,7 @@ def describe_holder(holder: Mapping[str, object] | None) -> str:
 def _hold(path: Path, facts: Mapping[str, str], refuse: Callable[[Mapping[str, object], Path], AlreadyRunningError]) -> Lock:
     try:
         while True:
-            fd = os.open(path, _FLAGS, 0o600)
+            fd = _open(path)
             try:
                 if not _lock(fd):
                     raise refuse(_read_holder(fd) or {}, path)
@@ -132,6 +133,15 @@ def _hold(path: Path, facts: Mapping[str, str], refuse: Callable[[Mapping[str, o
     _held.add(fd)
     _close_in_forked_children()
     return Lock(fd, path)
+
+
+def _open(path: Path) -> int:
+    """Open or make a lock file, in a directory that is no link: somebody may have put one in its place."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.open(path.name, _FLAGS, 0o600, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def _lock(fd: int) -> bool:

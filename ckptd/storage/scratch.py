@@ -42,10 +42,9 @@ class Scratch:
         Raises:
             StorageError: it can't be made.
         """
-        base = ensure_state_dir(state_dir) / SCRATCH
-        path = base / f"{_PREFIX}{secrets.token_hex(8)}"
+        path = ensure_state_dir(state_dir) / SCRATCH / f"{_PREFIX}{secrets.token_hex(8)}"
         try:
-            parent = os.open(base, _DIRECTORY)
+            parent = _open_base(state_dir)
             try:
                 os.mkdir(path.name, 0o700, dir_fd=parent)
                 fd = os.open(path.name, _DIRECTORY, dir_fd=parent)
@@ -83,20 +82,40 @@ def sweep_scratch(state_dir: Path, older_than: float) -> int:
         state_dir: `.ckptd` of a root.
         older_than: seconds since the epoch; what changed later may be another process's.
     """
-    base = state_dir / SCRATCH
     try:
-        parent = os.open(base, _DIRECTORY)
+        parent = _open_base(state_dir)
     except OSError:
         return 0
     removed = 0
     try:
         for name in os.listdir(parent):
-            if name.startswith(_PREFIX) and _is_old(name, parent, older_than) and not _is_in_use(name, parent):
+            if name.startswith(_PREFIX) and _is_abandoned(name, parent, older_than):
                 _remove(name, parent)
                 removed += 1
     finally:
         os.close(parent)
     return removed
+
+
+def find_abandoned(state_dir: Path, older_than: float) -> list[str]:
+    """Give the names of what `sweep_scratch` would remove; nothing is changed."""
+    try:
+        parent = _open_base(state_dir)
+    except OSError:
+        return []
+    try:
+        return [name for name in os.listdir(parent) if name.startswith(_PREFIX) and _is_abandoned(name, parent, older_than)]
+    finally:
+        os.close(parent)
+
+
+def _open_base(state_dir: Path) -> int:
+    """Open the `scratch` of a state directory; neither of them may be a link by now."""
+    own = os.open(state_dir, _DIRECTORY)
+    try:
+        return os.open(SCRATCH, _DIRECTORY, dir_fd=own)
+    finally:
+        os.close(own)
 
 
 def free_bytes(fd: int) -> int:
@@ -138,6 +157,10 @@ def used_bytes(fd: int, most: int = 10_000) -> int:
                 os.close(rest)
             return 1 << 62
     return total
+
+
+def _is_abandoned(name: str, parent: int, older_than: float) -> bool:
+    return _is_old(name, parent, older_than) and not _is_in_use(name, parent)
 
 
 def _is_old(name: str, parent: int, older_than: float) -> bool:

@@ -108,6 +108,18 @@ class Observer:
         """Whether the root is looked at by the clock, alone or beside the kernel's events."""
         return self._pulse is not None
 
+    @property
+    def hears_kernel(self) -> bool:
+        """Whether the kernel's events come from this root now."""
+        return self._kernel is not None
+
+    @property
+    def watched_by(self) -> Literal["kernel", "polling", "both", "nothing"]:
+        """Where hints and doubts come from."""
+        if self.hears_kernel:
+            return "both" if self.is_polling else "kernel"
+        return "polling" if self.is_polling else "nothing"
+
     def start(self) -> None:
         """Begin to watch and raise a first doubt.
 

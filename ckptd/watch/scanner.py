@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +35,10 @@ _OWN_HIDDEN = ".ckptd-"
 _FILE_TYPE, _REGULAR = 0o170000, 0o100000  # S_IFMT, S_IFREG, without the call of stat.S_ISREG in the inner loop
 #: What a path answers that was removed or swapped for something else since its directory was listed.
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
+
+
+def _go_on() -> None:
+    """Let a walk go on."""
 
 
 class Problem(NamedTuple):
@@ -90,11 +94,17 @@ class Absent(NamedTuple):
 Observation = RegularFile | Directory | Link | Problem | Absent
 
 
-def scan(root_fd: int, wanted: Wanted, below: str = "") -> Scan:
+def scan(root_fd: int, wanted: Wanted, below: str = "", *, breathe: Callable[[], None] = _go_on) -> Scan:
     """Walk everything below `root_fd`, or below the directory `below` in it.
 
     Bounded: one descriptor a level, nothing is kept of an unwanted name.  A directory that vanishes meanwhile is no
     problem; one that cannot be read is, and is in `unread`.
+
+    Args:
+        root_fd: the open root.
+        wanted: which names are looked at.
+        below: a path relative to the root; "" for all of it.
+        breathe: called for each directory; what it raises ends the walk.
     """
     found = Scan()
     if below and not wanted.enters(below):
@@ -104,7 +114,7 @@ def scan(root_fd: int, wanted: Wanted, below: str = "") -> Scan:
     except OSError as error:
         _note_unread(found, below, error)
         return found
-    _walk(root_fd, fd, below, wanted, found)
+    _walk(root_fd, fd, below, wanted, found, breathe)
     return found
 
 
@@ -148,7 +158,7 @@ class _Level(NamedTuple):
     names: Iterator[str]
 
 
-def _walk(root_fd: int, top_fd: int, top: str, wanted: Wanted, found: Scan) -> None:
+def _walk(root_fd: int, top_fd: int, top: str, wanted: Wanted, found: Scan, breathe: Callable[[], None]) -> None:
     stack: list[_Level] = []
     try:
         _enter(root_fd, stack, top_fd, top, wanted, found)
@@ -169,6 +179,7 @@ def _walk(root_fd: int, top_fd: int, top: str, wanted: Wanted, found: Scan) -> N
                 _note_unread(found, path, error)
                 continue
             _enter(root_fd, stack, fd, path, wanted, found)
+            breathe()
     finally:
         for level in stack:
             os.close(level.fd)

@@ -152,5 +152,6 @@ class FakeApp:
         self.regenerated += 1
         return self.view
 
-    def doctor(self) -> list[Check]:
+    def doctor(self, config: Any = None, *, deep: bool = False, told: Any = None) -> list[Check]:  # noqa: ARG002 — as App has it
+        self.asked = (config, deep)
         return self.checks

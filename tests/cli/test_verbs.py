@@ -169,6 +169,31 @@ def test_doctor_shows_cures_and_counts_trouble(run, app):
     }
 
 
+def test_doctor_tells_every_problem_of_the_settings_and_goes_on(run, tmp_path):
+    """Settings that make no sense are findings, and what does not need them is looked at all the same."""
+    (tmp_path / "ckptd.toml").write_text("rots = ['x']\nsuffixes = []\n")
+    done = run("--config", "ckptd.toml", "doctor", "--json")
+    assert done.status == 1
+    problems = [check["message"] for check in done.json if check["name"] == "settings" and not check["ok"]]
+    assert any('did you mean "roots"?' in problem for problem in problems)
+    assert any("name at least one ending" in problem for problem in problems)
+    assert {"versions", "sandbox"} <= {check["name"] for check in done.json}
+    done = run("--config", "ckptd.toml", "doctor", "--bundle", "b.tar.gz")
+    assert done.status == 1
+    assert "no bundle was written" in done.err
+    assert not (tmp_path / "b.tar.gz").exists()
+
+
+def test_doctor_names_the_settings_file_and_reads_archives_when_told(run, app, tmp_path):
+    """What it was asked with reaches the checks."""
+    (tmp_path / "ckptd.toml").write_text("")
+    run("--config", "ckptd.toml", "doctor", "--deep")
+    assert app.asked == (Path("ckptd.toml"), True)
+    run("doctor")
+    assert app.asked == (None, False)
+    assert run("doctor", "--with-names").status == 2
+
+
 def test_sidecar_shows_a_diff_first_and_writes_only_when_told(run, app):
     """Off a terminal nothing is written without --yes."""
     assert run("sidecar", "1").out == '{"a": 1}\n'

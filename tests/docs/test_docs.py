@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
-import subprocess
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from ckptd.checkpoint.findings import FINDINGS
 from ckptd.cli.cures import find_cure
-from ckptd.cli.records import record_to_json
 from ckptd.cli.verbs import VERBS
+from ckptd.jobs.record_json import record_to_json
 from ckptd.model import Container, Kind, PlaceState, Severity, Status
+from ckptd.notify.kinds import KINDS
 from ckptd.settings import load_settings
+from ckptd.settings.notify import HOOK_EVENTS
 from ckptd.wire import inspection_to_json
 from tests.cli.fake import Check, Summary, inspection, record
 from tests.docs.pages import AROUND, PROJECT, commands, generated_pages
@@ -28,7 +27,7 @@ SOURCES = sorted((PROJECT / "ckptd").rglob("*.py"))
 #: Words of the source that have the form of a finding's code and are none.
 NOT_FINDINGS = {"utf-8", "latin-1"}
 EVENT = re.compile(
-    r"(daemon|checkpoint|sidecar|export|scan|root|watch|worker|inspection|index|library|retention|trash|archive|job|scrub|drill|report)\.[a-z_]+"
+    r"(daemon|checkpoint|sidecar|export|scan|root|watch|worker|inspection|index|library|retention|trash|archive|job|scrub|drill|report|health|control|settings|alert|hook)\.[a-z_]+"
 )
 
 
@@ -69,7 +68,7 @@ def test_the_readme_has_every_option_and_argument():
 
 def test_the_readme_has_every_status():
     """Of a process and of a file; commands.md has them by verb."""
-    for status in (0, 1, 2, 3, 4, 130):
+    for status in (0, 1, 2, 3, 4, 5, 130):
         assert re.search(rf"^\| .*\b{status}\b", README, re.MULTILINE)
     for status in Status:
         assert f"| `{status.value}` |" in README
@@ -198,17 +197,26 @@ def test_the_log_events_of_the_source_are_those_of_the_page():
     assert used == documented
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd")
-def test_systemd_accepts_the_unit(tmp_path):
-    """Without --recursive-errors an unknown key would only be a warning."""
-    text = (PROJECT / "systemd" / "ckptd.service").read_text()
-    unit = tmp_path / "ckptd.service"
-    unit.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={shutil.which('true')}", text))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--recursive-errors=yes", unit], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert Path(re.search(r"--config (\S+)", text)[1]) == Path("/etc/ckptd/ckptd.toml")
+@pytest.mark.parametrize("name", ["alerts.md", "hooks.md"])
+def test_the_settings_on_the_pages_about_telling_are_valid(tmp_path, name):
+    """As they stand there."""
+    blocks = re.findall(r"```toml\n(.*?)```", page(name), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        path = tmp_path / "page.toml"
+        path.write_text(block)
+        load_settings(path, None, {})
+
+
+def test_every_alert_is_documented():
+    """With its severity, whether it ends, and what to do; and no other."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| (error|warning|info) \| (yes|no) \|", page("alerts.md"), re.MULTILINE)
+    assert rows == [(name, kind.severity.value, "yes" if kind.lasts else "no") for name, kind in KINDS.items()]
+
+
+def test_every_event_that_a_hook_is_run_on_is_documented():
+    """In the table of its page."""
+    assert re.findall(r"^\| `([a-z]+\.[a-z]+)` \|", page("hooks.md"), re.MULTILINE) == list(HOOK_EVENTS)
 
 
 def test_every_promise_names_what_shows_it():

@@ -49,7 +49,7 @@ def run_daemon() -> int:
     from ckptd.cli import main as ckptd
     from ckptd.jobs.running import launching
 
-    launching._BOOTSTRAP = launching._BOOTSTRAP.replace(launching._ENTRY, "tests.e2e.slow_jobs")
+    launching._ENTRY = "tests.e2e.slow_jobs"
     return ckptd(sys.argv[1:])
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,21 +24,7 @@ SCRUB = {**OFF, "CKPTD_SCHEDULE__SCRUB": "every 1s"}
 class SlowDaemon(Daemon):
     """A daemon whose scrub goes on until a test puts a file "go" into its state directory."""
 
-    def start(self):
-        before = len(self.events())
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.e2e.slow_jobs", "run", "--root", str(self.roots[0])],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**os.environ, "CKPTD_LOG__FORMAT": "json", "CKPTD_LOG__LEVEL": "debug", **self.env},
-                cwd=PROJECT,
-            )
-        wait_for(lambda: self.process.poll() is not None or self.has("daemon.started", since=before), "the daemon to start")
-        assert self.process.poll() is None, self.log.read_text()
-        return self
+    module = "tests.e2e.slow_jobs"
 
     @property
     def story(self):
@@ -70,7 +54,7 @@ class SlowDaemon(Daemon):
 def slow(tmp_path):
     root = tmp_path / "models"
     root.mkdir()
-    daemon = SlowDaemon(root, env=SCRUB).start()
+    daemon = SlowDaemon(root, env=SCRUB, cwd=PROJECT).start()
     yield daemon
     if daemon.process.poll() is None:
         daemon.stop()

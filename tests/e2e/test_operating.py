@@ -36,11 +36,10 @@ def test_two_roots_have_one_daemon_and_one_index(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_good_order(models, number):
-    """Status 0, a last line in the log, no worker left; SIGHUP before that is ignored."""
+    """Status 0, a last line in the log, no worker left."""
     with running(models, env=QUICK) as daemon:
         save(models / "a.pth")
         daemon.wait_record("a.pth", status="ok")
-        daemon.process.send_signal(signal.SIGHUP)
         workers = psutil.Process(daemon.pid).children(recursive=True)
         assert workers
         daemon.process.send_signal(number)

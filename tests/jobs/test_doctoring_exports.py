@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from ckptd.jobs.checks import Patient
 from ckptd.jobs.doctoring_exports import check_exports
 from ckptd.settings import load_settings
 
 
 def checks(tmp_path, **settings):
-    return {check.name: check for check in check_exports(load_settings(None, {"roots": [str(tmp_path)], **settings}, {}))}
+    loaded = load_settings(None, {"roots": [str(tmp_path)], **settings}, {})
+    return {check.name: check for check in check_exports(Patient(loaded, tmp_path / ".ckptd", "index.sqlite", 0.0))}
 
 
 def test_nothing_is_said_where_nothing_is_exported(tmp_path):

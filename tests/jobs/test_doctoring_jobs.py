@@ -10,6 +10,7 @@ import pytest
 
 from ckptd.index.runs import RunOutcome, add_run, end_run, note_schedule
 from ckptd.index.store import Store
+from ckptd.jobs.checks import Patient
 from ckptd.jobs.doctoring_jobs import check_jobs
 from ckptd.model import Severity
 from ckptd.settings import load_settings
@@ -42,7 +43,7 @@ def check(state, tmp_path, **schedule):
     off = {"scrub": "", "retention": "", "drill": "", "purge": "", "report": ""}
     values = {"roots": [str(tmp_path / "models")], "schedule": off | schedule}
     settings = load_settings(None, values, {})
-    return {one.name: one for one in check_jobs(settings, state, "index.sqlite")}
+    return {one.name: one for one in check_jobs(Patient(settings, state, "index.sqlite", time.time()))}
 
 
 def ran(write, outcome, *, at=None, reason="", job="scrub"):

@@ -9,7 +9,7 @@ import pytest
 
 from ckptd.index.archived import note_verified
 from ckptd.index.ledger import Check, put_check
-from ckptd.jobs.doctoring_scrub import check_scrub
+from ckptd.jobs.doctoring_scrub import tell_scrub
 from ckptd.model import Severity
 from tests.jobs.scrubbed import Bench, rot, tensor_at
 
@@ -22,12 +22,12 @@ def bench(tmp_path):
 
 
 def lines(bench, name):
-    return [check for check in check_scrub(bench.settings, bench.store) if check.name == name]
+    return [check for check in tell_scrub(bench.settings, bench.store) if check.name == name]
 
 
 def test_an_empty_index_has_nothing_to_say(bench):
     """No line is better than one about nothing."""
-    assert list(check_scrub(bench.settings, bench.store)) == []
+    assert list(tell_scrub(bench.settings, bench.store)) == []
 
 
 def test_rot_is_told_until_it_is_gone_with_the_way_back(bench):

@@ -48,7 +48,7 @@ def main():
 def launch(tmp_path, monkeypatch):
     (tmp_path / "entry_of_tests.py").write_text(ENTRY)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(launching, "_BOOTSTRAP", launching._BOOTSTRAP.replace(launching._ENTRY, "entry_of_tests"))
+    monkeypatch.setattr(launching, "_ENTRY", "entry_of_tests")
     children = []
 
     def launch(index="index.sqlite", parent=None):

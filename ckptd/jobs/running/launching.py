@@ -32,9 +32,9 @@ _ENTRY = "ckptd.cli.job_process"
 #: behind, so that a job finds ckptd wherever the daemon found it.  It ends without tearing the interpreter down: at nice 19 on
 #: a busy machine that takes seconds, and a daemon that ends waits for it.
 _BOOTSTRAP = (
-    "import os, sys; n = int(sys.argv[1]); sys.path += [p for p in sys.argv[2:2 + n] if p not in sys.path]; "
-    f"del sys.argv[1:2 + n]; import {_ENTRY} as job; status = job.main(); sys.stdout.flush(); sys.stderr.flush(); "
-    "os._exit(status)"
+    "import os, sys; from importlib import import_module; entry = sys.argv[1]; n = int(sys.argv[2]); "
+    "sys.path += [p for p in sys.argv[3:3 + n] if p not in sys.path]; del sys.argv[1:3 + n]; "
+    "status = import_module(entry).main(); sys.stdout.flush(); sys.stderr.flush(); os._exit(status)"
 )
 #: How long a child that can't be watched may be gone unnoticed, seconds.
 LOOK_SECONDS = 0.5
@@ -123,13 +123,36 @@ class JobChild:
 
 
 def _start(errand: Errand) -> subprocess.Popen[bytes]:
+    return start_entry(_ENTRY, errand.to_text(), errand.job or "recovery")
+
+
+def start_entry(
+    entry: str, text: str, title: str, output: int | None = None, complaints: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process of ours that finds its words on its standard input.
+
+    Args:
+        entry: module with a `main` that gives the exit status; imported in the child only.
+        text: the words.
+        title: what a list of processes shows behind the command.
+        output: descriptor for its standard output; the daemon's own when None.
+        complaints: the same for standard error.
+
+    Returns:
+        The process, in a session of its own.
+
+    Raises:
+        WorkerError: it can't be started.
+    """
     paths = dict.fromkeys((*(path for path in sys.path if path), str(Path(ckptd.__file__).parents[1])))
-    command = [sys.executable, "-I", "-c", _BOOTSTRAP, str(len(paths)), *paths, errand.job or "recovery"]
+    command = [sys.executable, "-I", "-X", "utf8", "-c", _BOOTSTRAP, entry, str(len(paths)), *paths, title]
     try:
-        with _written(errand.to_text()) as words:
-            return subprocess.Popen(command, stdin=words, cwd="/", start_new_session=True)  # noqa: S603 — built just here
+        with _written(text) as words:
+            return subprocess.Popen(  # noqa: S603 — the command is built just here
+                command, stdin=words, stdout=output, stderr=complaints, cwd="/", start_new_session=True
+            )
     except OSError as error:
-        raise WorkerError("a job could not be started", path=errand.job, why=error.strerror or str(error)) from error
+        raise WorkerError("a process could not be started", path=title, why=error.strerror or str(error)) from error
 
 
 def _written(text: str) -> IO[bytes]:

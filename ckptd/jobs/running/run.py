@@ -20,6 +20,7 @@ from ckptd.jobs.roots import WatchedRoot
 from ckptd.model import Json
 from ckptd.settings import Settings
 from ckptd.storage.journal import Journal
+from ckptd.storage.lock import is_held
 from ckptd.storage.state import ensure_state_dir
 from ckptd.text import escape
 from ckptd.watch.wanted import compile_wanted
@@ -105,7 +106,8 @@ def open_context(place: JobPlace, name: str, stop: Callable[[], bool]) -> Iterat
     with ExitStack() as stack:
         roots = [stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(settings.roots)]
         state_dir = ensure_state_dir(place.state_dir)
-        store = stack.enter_context(closing(Store.open(state_dir / place.index)))
+        open_store = Store.open_as_it_is if is_held(state_dir) else Store.open  # the daemon's index is the daemon's to change
+        store = stack.enter_context(closing(open_store(state_dir / place.index)))
         for root in roots:
             root.learn(*store.load_root(root.path))
             root.look_again()

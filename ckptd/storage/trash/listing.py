@@ -37,6 +37,7 @@ class Entry:
         frees_bytes: those that a purge gives back: files with a name elsewhere give none.
         holds_checkpoint: False when only companions are left in it, or somebody's save is kept in it.
         problem: what is wrong with it, in one phrase; empty when nothing is.
+        owner: user id of the checkpoint in it; None when there is none.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Entry:
     frees_bytes: int
     holds_checkpoint: bool = False
     problem: str = ""
+    owner: int | None = None
 
 
 def list_entries(root_fd: int) -> list[Entry]:
@@ -86,6 +88,7 @@ def _read_entry(trash_fd: int, name: str) -> Entry | None:
     try:
         contents = read_contents(fd)
         blocks = _read_blocks(fd)
+        owner = _find_owner(fd, contents)
     except OSError as error:
         return Entry(name, None, (), 0, 0, problem=f"it can't be read: {os.strerror(error.errno or 0)}")
     finally:
@@ -94,7 +97,13 @@ def _read_entry(trash_fd: int, name: str) -> Entry | None:
     frees = sum(size for size, links in blocks if links == 1)
     files = tuple(contents.stored.values())
     holds = contents.holds_checkpoint and contents.state is not State.KEPT
-    return Entry(name, contents.manifest, files, allocated, frees, holds, _find_problem(contents))
+    return Entry(name, contents.manifest, files, allocated, frees, holds, _find_problem(contents), owner)
+
+
+def _find_owner(fd: int, contents: Contents) -> int | None:
+    if contents.manifest is None or not contents.holds_checkpoint:
+        return None
+    return os.stat(contents.manifest.checkpoint.stored, dir_fd=fd, follow_symlinks=False).st_uid
 
 
 def _strange(trash_fd: int, name: str, problem: str) -> Entry | None:

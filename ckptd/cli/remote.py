@@ -1,0 +1,242 @@
+"""Which verbs can be asked of the daemon, who may, and when that is done.
+
+The daemon is asked when it runs and the verb writes, so that one process looks after the index; and when the state belongs
+to somebody else, so that nobody beside the daemon's user has to read it.  Else a verb does its work itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from ckptd.errors import CkptdError
+
+if TYPE_CHECKING:
+    from ckptd.cli.request import Request
+    from ckptd.control.protocol import Asked
+    from ckptd.control.rights import Peer, Rules
+    from ckptd.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A verb that can be asked of the daemon.
+
+    Attributes:
+        right: what the asker needs; see `control.rights`.
+        options: those that may be given beside --json, --root and --config; none names a file.
+        writes: it changes something, so that it is the daemon's to do while it runs.
+    """
+
+    right: str
+    options: frozenset[str] = frozenset()
+    writes: bool = False
+
+
+def _read(*options: str) -> Remote:
+    return Remote("read", frozenset(options))
+
+
+def _write(right: str, *options: str) -> Remote:
+    return Remote(right, frozenset(options), writes=True)
+
+
+#: Verb, with its group → how it can be asked for.
+REMOTE: Mapping[str, Remote] = {
+    "ls": _read("sort", "reverse", "limit"),
+    "find": _read("sort", "reverse", "limit"),
+    "show": _read(),
+    "best": _read("metric", "group", "mode"),
+    "exports": _read(),
+    "plan": _read("at", "changes"),
+    "archives": _read(),
+    "trash ls": _read(),
+    "jobs": _read(),
+    "report": _read(),
+    "pin": _write("mark"),
+    "unpin": _write("mark"),
+    "tag": _write("mark", "remove"),
+    "alias": _write("mark", "remove"),
+    "restore": _write("restore", "source"),
+    "trash restore": _write("restore"),
+    "trash purge": _write("steer", "everything"),
+    "apply": _write("steer", "confirm"),
+    "archive write": _write("steer", "format_name", "remove"),
+    "archive verify": _write("steer"),
+    "jobs run": _write("steer"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """In whose name this process runs a verb: it was asked by the socket.
+
+    Attributes:
+        peer: who he is.
+        rules: what that allows.
+    """
+
+    peer: Peer
+    rules: Rules
+
+    @property
+    def name(self) -> str:
+        """His name, or his number where the system has none for him."""
+        import pwd
+
+        try:
+            return pwd.getpwuid(self.peer.uid).pw_name
+        except KeyError:
+            return str(self.peer.uid)
+
+    @property
+    def owner(self) -> int | None:
+        """The user id whose files alone he may bring back; None when he may all."""
+        return None if self.rules.is_admin(self.peer) else self.peer.uid
+
+
+class NotAllowedError(CkptdError):
+    """Who asked may not, or not so."""
+
+    exit_status = 4
+
+
+def pass_on(context: click.Context, request: Request) -> int | None:
+    """Have the daemon do a verb, and give its exit status; None when it is to be done here.
+
+    Raises:
+        NotReachableError: the state is somebody else's, and no daemon answers.
+        NotAllowedError: this process was asked for a verb that its asker may not have.
+    """
+    path = _find_path(context)
+    remote = REMOTE.get(path)
+    if request.asker is not None:
+        _check(path, remote, context, request.asker)
+        return None
+    if remote is None or not request.is_plain or not _fits(context, remote):
+        return None
+    settings = request.load_settings()
+    if not settings.control.enabled:
+        return None
+    return _ask(request, settings, remote)
+
+
+def _find_path(context: click.Context) -> str:
+    names = []
+    at: click.Context | None = context
+    while at is not None and at.parent is not None:
+        names.append(at.info_name or "")
+        at = at.parent
+    return " ".join(reversed(names))
+
+
+def _check(path: str, remote: Remote | None, context: click.Context, asker: Asker) -> None:
+    from ckptd.control.rights import Right
+
+    if remote is None or not _fits(context, remote):
+        cure = "say it as the daemon's user, on the machine itself"
+        raise NotAllowedError(f"ckptd {path}", why="this can't be asked of the daemon, or not with these options", cure=cure)
+    if not asker.rules.may(asker.peer, Right(remote.right)):
+        cure = "ask the administrator, or to be put into control.admin_group"
+        raise NotAllowedError(f"ckptd {path}", why=f"user {asker.name} may read and mark, and no more", cure=cure)
+
+
+def _fits(context: click.Context, remote: Remote) -> bool:
+    """Say whether nothing was given that the daemon would have to believe."""
+    return all(
+        parameter.name in remote.options or parameter.name == "as_json"
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option)
+        and parameter.expose_value
+        and parameter.name is not None
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    )
+
+
+def _ask(request: Request, settings: Settings, remote: Remote) -> int | None:
+    from ckptd.control.protocol import RUN, NotReachableError
+    from ckptd.settings.places import find_state_dir
+    from ckptd.storage.lock import is_held
+
+    state_dir = find_state_dir(settings)
+    is_ours = _is_ours(state_dir)
+    if is_ours is None or (is_ours and not (remote.writes and is_held(state_dir))):
+        return None
+    try:
+        return ask_daemon(request, settings, build_request(request, settings, RUN, tuple(request.arguments)))[0]
+    except NotReachableError:
+        if is_ours or os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
+            return None
+        raise
+
+
+def ask_daemon(request: Request, settings: Settings, asked: Asked) -> tuple[int, Mapping[str, object]]:
+    """Ask the daemon, show what it complains of, and give the exit status and what it said.
+
+    Raises:
+        NotReachableError: no daemon answers.
+    """
+    from ckptd.control.asking import ask, find_sockets
+    from ckptd.settings.places import find_config, find_state_dir
+    from ckptd.text import escape
+
+    config = find_config(request.config, os.environ)
+    places = find_sockets(
+        settings.control.socket, find_state_dir(settings), None if config is None else config.stem, os.environ
+    )
+    sys.stdout.flush()
+    answer = ask(places, asked, (_find_stream(sys.stdout, 1), _find_stream(sys.stderr, 2)))
+    for line in answer.problem.splitlines():
+        click.echo(f"ckptd: {escape(line, 4_000)}", err=True)
+    return answer.status, answer.value
+
+
+def build_request(
+    request: Request, settings: Settings, what: str, arguments: tuple[str, ...] = (), seconds: float = 0.0
+) -> Asked:
+    """Build what is asked, with all that the daemon's answer depends on."""
+    import shutil
+
+    from ckptd.control.protocol import Asked
+
+    means_these = bool(request.roots) or request.has_settings
+    return Asked(
+        what,
+        arguments=tuple(map(_spell, arguments)),
+        roots=tuple(sorted(map(os.path.realpath, settings.roots))) if means_these else (),
+        seconds=seconds,
+        zone=os.environ.get("TZ", ""),
+        columns=shutil.get_terminal_size((0, 0)).columns,
+        colors=not os.environ.get("NO_COLOR"),
+    )
+
+
+def _spell(argument: str) -> str:
+    """Write a path that exists from here as one that means the same elsewhere."""
+    return (
+        os.path.abspath(argument) if "/" in argument and not argument.startswith("-") and Path(argument).exists() else argument
+    )
+
+
+def _is_ours(state_dir: Path) -> bool | None:
+    """Say whether the state is this user's; None when there is none."""
+    try:
+        return state_dir.stat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return False
+
+
+def _find_stream(stream: object, usual: int) -> int:
+    try:
+        return int(stream.fileno())  # type: ignore[attr-defined]  # a stream that a test put there may have none
+    except (AttributeError, OSError, ValueError):
+        return usual

@@ -1,0 +1,211 @@
+"""Hooks beside the loop: follow the audit, write down which commands are to be run, run a few at a time, log how they ended.
+
+At least once: a row of `hook_runs` goes when its command has ended, whatever came of it; what was broken off by a kill, a stop
+or a reload is run again.  In order for each checkpoint: a command begins when those before it about the same file have ended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from ckptd.errors import IndexUnavailableError, WorkerError
+from ckptd.index.following import Cursor, Event, Pulse, begin_following, put_cursor, read_events
+from ckptd.index.hooked import HookRun, add_hook_runs, drop_hook_runs, keep_hooks, load_hook_runs
+from ckptd.jobs.hooks.choosing import Hook, find_wanted, fits, is_meant
+from ckptd.jobs.hooks.papers import write_paper
+from ckptd.jobs.programs import Programs
+from ckptd.jobs.sides import Beside
+from ckptd.notify.running import Ended, start_command
+from ckptd.text import escape
+
+_log = structlog.get_logger()
+
+#: The follower's name in the index.
+FOLLOWER = "hooks"
+#: Commands that are written down at once; what is beyond waits in the audit.
+MOST_PENDING = 1_000
+#: Rows of the audit in one look.
+MOST_EVENTS = 256
+#: Commands that turn out not to be meant, in one step: each asks the index about its checkpoint.
+MOST_LEFT = 16
+#: How often the audit is looked at: soon again while there is more, else so often; jobs and commands write to it too.
+_BUSY_SECONDS, _IDLE_SECONDS = 0.2, 2.0
+#: How long the index is let be that could not be asked: each try may hold the loop up for seconds.
+_TROUBLE_SECONDS = 15.0
+#: How long nothing is started when the machine has no room for one more process.
+_PAUSE_SECONDS = 5.0
+_MOST_OUTPUT = 1_000
+
+
+def open_side(beside: Beside) -> Hooking:
+    """Begin to run hooks."""
+    return Hooking(beside)
+
+
+class Hooking:
+    """Run the commands of hooks.
+
+    Threading: belongs to the loop.
+    """
+
+    def __init__(self, beside: Beside) -> None:
+        self._beside = beside
+        self._store = beside.engine.store
+        self._policy = beside.settings.policy
+        self._most = beside.settings.hook_processes
+        self._hooks = {hook.digest: hook for hook in map(Hook.of, beside.settings.hook)}
+        self._wanted = find_wanted(self._hooks.values())
+        self._programs: Programs[HookRun] = Programs(beside.selector, beside.monotonic)
+        self._pending: dict[HookRun, Event] = {}
+        self._done: list[HookRun] = []
+        self._pulse = Pulse(self._store.file)
+        self._is_behind = True
+        self._cursor: Cursor | None = None
+        self._last = 0
+        self._look_at = self._start_at = self._not_before = beside.monotonic()
+
+    def step(self) -> None:
+        """Take what has ended, look when it is time, and start what may be started."""
+        for run, ended in self._programs.collect():
+            self._finish(run, ended)
+        if self._beside.monotonic() < self._not_before:
+            return
+        try:
+            self._forget_done()
+            if self._beside.monotonic() >= self._look_at:
+                self._look()
+            self._start_some()
+        except IndexUnavailableError as error:  # nothing is lost: what is to be run follows from the audit
+            self._not_before = self._beside.monotonic() + _TROUBLE_SECONDS
+            _log.debug("hook.delayed", reason=str(error))
+
+    def next_due(self) -> float | None:
+        """Say when `step` has something to do that no descriptor tells, monotonic seconds."""
+        limit, look_at = self._programs.next_due(), max(self._look_at, self._not_before)
+        return look_at if limit is None else min(look_at, limit)
+
+    def close(self) -> None:
+        """End what runs, with all its children; it is run again after the next start."""
+        for run, ended in self._programs.collect():
+            self._finish(run, ended)
+        self._programs.close()
+        try:
+            self._forget_done()
+        except IndexUnavailableError as error:
+            _log.debug("hook.delayed", reason=str(error))
+
+    # — what is to be run —
+
+    def _look(self) -> None:
+        cursor = self._begin() if self._cursor is None else self._cursor
+        self._is_behind |= self._pulse.has_beaten()
+        is_more = self._is_behind and len(self._pending) < MOST_PENDING and self._follow(cursor)
+        self._look_at = self._beside.monotonic() + (_BUSY_SECONDS if is_more else _IDLE_SECONDS)
+
+    def _begin(self) -> Cursor:
+        with self._store.batch() as batch:
+            cursor = batch.tell(begin_following, FOLLOWER, self._beside.wall())
+            batch.tell(keep_hooks, list(self._hooks))
+        self._load()
+        self._cursor = cursor
+        return cursor
+
+    def _follow(self, cursor: Cursor) -> bool:
+        """Write down what is to be run for what happened since the last look; True when there is more."""
+        events, upto = self._store.ask(read_events, cursor.audit, self._wanted, MOST_EVENTS)
+        hooks = self._hooks.values()
+        runs = [HookRun(event.id, hook.digest) for event in events for hook in hooks if is_meant(hook, event)]
+        after = cursor._replace(audit=upto)
+        if runs:
+            with self._store.batch() as batch:
+                batch.tell(add_hook_runs, runs)
+                batch.tell(put_cursor, FOLLOWER, after)
+        self._cursor = after  # where nothing is to be run, looking at the same rows once more after a kill costs nothing
+        if runs:
+            self._load()
+        self._is_behind = len(events) == MOST_EVENTS
+        return self._is_behind
+
+    def _load(self) -> None:
+        for run, event in self._store.ask(load_hook_runs, self._last):
+            self._pending[run] = event
+            self._last = run.audit
+
+    # — run —
+
+    def _start_some(self) -> None:
+        if self._beside.monotonic() < self._start_at or len(self._programs) >= self._most or not self._pending:
+            return
+        busy = {_subject_of(event) for run, event in self._pending.items() if run in self._programs}
+        left = 0
+        for run, event in list(self._pending.items()):
+            if len(self._programs) >= self._most:
+                return
+            if left >= MOST_LEFT:
+                self._look_at = self._beside.monotonic()
+                return
+            if _subject_of(event) in busy:
+                continue
+            if self._start_safely(run, event):
+                busy.add(_subject_of(event))
+            else:
+                left += 1
+
+    def _start_safely(self, run: HookRun, event: Event) -> bool:
+        try:
+            return self._start(run, event)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            # A mistake of ours that one file brings to light must not end the daemon, at each of its starts anew.
+            reason = f"{type(error).__name__} while it was prepared; please report it"
+            _log.warning("hook.failed", **self._name(run, event), status=None, output="", reason=reason)
+            self._leave(run)
+            return False
+
+    def _start(self, run: HookRun, event: Event) -> bool:
+        """Start one command; False when it is not to be run after all."""
+        hook = self._hooks[run.hook]
+        place = None if event.root is None or event.path is None else (event.root, event.path)
+        record = None if place is None else self._store.find_record(*place)
+        if not fits(hook, event, record, self._policy):
+            self._leave(run)
+            return False
+        paper = write_paper(self._store, hook.settings.on, event, record)
+        try:
+            running = start_command(hook.settings.command, paper)
+        except WorkerError as error:
+            self._start_at = self._beside.monotonic() + _PAUSE_SECONDS
+            _log.warning("hook.delayed", reason=str(error))
+            return True
+        self._programs.watch(run, running, hook.settings.timeout_seconds)
+        return True
+
+    def _finish(self, run: HookRun, ended: Ended) -> None:
+        values = self._name(run, self._pending[run])
+        values |= {"status": ended.status, "output": escape(ended.output.strip(), _MOST_OUTPUT)}
+        if ended.trouble:
+            _log.warning("hook.failed", **values, reason=ended.trouble)
+        else:
+            _log.info("hook.finished", **values)
+        self._leave(run)
+
+    def _name(self, run: HookRun, event: Event) -> dict[str, Any]:
+        """Give what a line of the log says of a command."""
+        hook = self._hooks[run.hook].settings
+        return {"on": hook.on, "command": hook.command[0], "id": event.id, "root": event.root, "path": event.path}
+
+    def _leave(self, run: HookRun) -> None:
+        del self._pending[run]
+        self._done.append(run)
+
+    def _forget_done(self) -> None:
+        if self._done:
+            with self._store.batch() as batch:
+                batch.tell(drop_hook_runs, self._done)
+            self._done = []
+
+
+def _subject_of(event: Event) -> tuple[str | None, str | None]:
+    """Give what a row is about: a checkpoint, or an archive."""
+    return (event.root, event.path) if event.path is not None else (None, str(event.why.get("archive", "")))

@@ -1,0 +1,158 @@
+"""The outbox: what waits for each channel, and the processes that send it, at most one for each channel."""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from ckptd.errors import WorkerError
+from ckptd.index.alerting import Waiting
+from ckptd.jobs.programs import Programs
+from ckptd.model import Severity
+from ckptd.notify.delivering import MOST_AT_ONCE, Answer, find_limit, read_answers, start_delivery
+from ckptd.notify.interface import Options
+from ckptd.notify.message import Message
+from ckptd.notify.retrying import MOST_WAITING, find_next_delivery, is_due
+from ckptd.notify.running import Ended, Running
+
+_log = structlog.get_logger()
+
+_WEIGHTS = [severity.value for severity in Severity]
+#: Starts a process that sends; a test brings one that sends nothing.
+Start = Callable[[str, Options, list[str]], Running]
+#: Channel and message.
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel as the settings have it.
+
+    Attributes:
+        options: plain JSON, for the process that sends.
+        min_severity: what is less severe is not sent this way.
+    """
+
+    name: str
+    options: Options
+    min_severity: str
+
+    def wants(self, message: Message) -> bool:
+        """Say whether a message is sent this way."""
+        return _WEIGHTS.index(message.severity) >= _WEIGHTS.index(self.min_severity)
+
+
+class Sending:
+    """Keep messages until their channels took them.
+
+    Threading: belongs to the loop.
+
+    Attributes:
+        waiting: what waits or is on its way; written down by the caller.
+
+    Args:
+        channels: that are set.
+        selector: of the loop.
+        wall: seconds since the epoch, for what is written down.
+        monotonic: for the time limits.
+        start: starts a process that sends.
+    """
+
+    def __init__(
+        self,
+        channels: Iterable[Channel],
+        selector: selectors.BaseSelector,
+        *,
+        wall: Callable[[], float],
+        monotonic: Callable[[], float],
+        start: Start = start_delivery,
+    ) -> None:
+        self.waiting: dict[Key, Waiting] = {}
+        self._channels: Mapping[str, Channel] = {channel.name: channel for channel in channels}
+        self._programs: Programs[str] = Programs(selector, monotonic)
+        self._sent: dict[str, list[Key]] = {}
+        self._wall = wall
+        self._monotonic = monotonic
+        self._start = start
+
+    def load(self, waiting: Iterable[Waiting]) -> None:
+        """Take over what waited when the daemon ended; what is for a channel that there is no more is forgotten."""
+        self.waiting |= {(one.channel, one.message): one for one in waiting if one.channel in self._channels}
+
+    def put(self, message: Message) -> None:
+        """Send a message by every channel that wants it."""
+        for name, channel in self._channels.items():
+            if channel.wants(message):
+                self.waiting[name, message.id] = Waiting(name, message.id, message.to_json(), message.at)
+                self._drop_oldest(name)
+
+    def step(self) -> None:
+        """Take what the processes answered, and start those that have something to send; never waits."""
+        for name, ended in self._programs.collect():
+            self._take(name, ended)
+        for name, channel in self._channels.items():
+            if name not in self._programs:
+                self._send(channel)
+
+    def next_due(self) -> float | None:
+        """Say when `step` has something to do that no descriptor tells, monotonic seconds."""
+        now = self._wall()
+        idle = [one.next_at for one in self.waiting.values() if one.channel not in self._programs]
+        times = [self._monotonic() + max(0.0, 0.0 if is_due(at, now) else at - now) for at in idle]
+        limit = self._programs.next_due()
+        return min((*times, *([] if limit is None else [limit])), default=None)
+
+    def close(self) -> None:
+        """End what is on its way; it is sent again, under the same id."""
+        self._programs.close()
+
+    def _send(self, channel: Channel) -> None:
+        now = self._wall()
+        due = [key for key, one in self.waiting.items() if one.channel == channel.name and is_due(one.next_at, now)]
+        if not due:
+            return
+        keys = due[:MOST_AT_ONCE]
+        self._sent[channel.name] = keys
+        try:
+            running = self._start(channel.name, channel.options, [self.waiting[key].body for key in keys])
+        except WorkerError as error:
+            self._note(channel.name, {}, str(error))
+            return
+        self._programs.watch(channel.name, running, find_limit(channel.options, len(keys)))
+
+    def _take(self, name: str, ended: Ended) -> None:
+        answers = {answer.message: answer for answer in read_answers(ended.output)}
+        self._note(name, answers, ended.trouble or "the process that sends said nothing of it")
+
+    def _note(self, name: str, answers: Mapping[str, Answer], otherwise: str) -> None:
+        for key in self._sent.pop(name, []):
+            one = self.waiting.get(key)
+            if one is None:
+                continue
+            answer = answers.get(one.message)
+            if answer is not None and not answer.trouble:
+                del self.waiting[key]
+                _log.info("alert.delivered", channel=name, message=one.message, failures=one.failures)
+            else:
+                self._note_failed(key, one, otherwise if answer is None else answer.trouble)
+
+    def _note_failed(self, key: Key, one: Waiting, trouble: str) -> None:
+        failures = one.failures + 1
+        again = find_next_delivery(failures, one.made_at, self._wall())
+        values: dict[str, Any] = {"channel": one.channel, "message": one.message, "failures": failures, "reason": trouble}
+        _log.warning("alert.undelivered", **values, again=again is not None)
+        if again is None:
+            del self.waiting[key]
+        else:
+            self.waiting[key] = one._replace(failures=failures, next_at=again, trouble=trouble)
+
+    def _drop_oldest(self, name: str) -> None:
+        mine = [key for key in self.waiting if key[0] == name]
+        for key in mine[: max(0, len(mine) - MOST_WAITING)]:
+            values = {"channel": name, "message": key[1], "failures": self.waiting[key].failures}
+            _log.warning("alert.undelivered", **values, reason="too many wait for this channel", again=False)
+            del self.waiting[key]

@@ -1,0 +1,133 @@
+"""Alerts as e-mail, over a connection that nobody else reads."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate
+
+from ckptd.errors import SettingsError
+from ckptd.notify.interface import Options, UndeliveredError
+from ckptd.notify.message import Message
+from ckptd.notify.secret import Secret, read_secret
+from ckptd.notify.words import describe
+from ckptd.text import escape
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A mail server, and who logs in there.
+
+    Attributes:
+        security: starttls, tls or none.
+        username: empty for nobody.
+    """
+
+    host: str
+    port: int
+    security: str
+    context: ssl.SSLContext
+    timeout_seconds: float
+    username: str = ""
+    password: Secret | None = None
+
+
+class EmailNotifier:
+    """Send messages by e-mail."""
+
+    def __init__(self, server: Server, sender: str, recipients: Sequence[str]) -> None:
+        self._server = server
+        self._sender = sender
+        self._recipients = tuple(recipients)
+
+    def deliver(self, message: Message) -> None:
+        """Send one message to all who get it; who was refused is in the error, unless at least one was not."""
+        mail = write_mail(message, self._sender, self._recipients)
+        try:
+            with self._connect() as smtp:
+                smtp.send_message(mail, self._sender, self._recipients)
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            raise UndeliveredError("send an alert", path="the mail server", why=_describe(error)) from error
+
+    def _connect(self) -> smtplib.SMTP:
+        server = self._server
+        if server.security == "tls":
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+                server.host, server.port, timeout=server.timeout_seconds, context=server.context
+            )
+        else:
+            smtp = smtplib.SMTP(server.host, server.port, timeout=server.timeout_seconds)
+        try:
+            if server.security == "starttls":
+                smtp.starttls(context=server.context)  # raises where the server has none: it is never sent in the clear
+            if server.username and server.password is not None:
+                smtp.login(server.username, server.password.reveal())
+        except BaseException:
+            smtp.close()
+            raise
+        return smtp
+
+
+def write_mail(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
+    """Write a message as an e-mail; its id is the message's, so that a mailbox shows a double as one."""
+    mail = EmailMessage(policy=SMTP)  # refuses line breaks in headers
+    mail["From"] = sender
+    mail["To"] = ", ".join(recipients)
+    mail["Subject"] = message.headline
+    mail["Date"] = formatdate(message.at)
+    mail["Message-ID"] = f"<{message.id}@{sender.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Ckptd-Kind"] = message.kind
+    mail["X-Ckptd-Severity"] = message.severity
+    mail.set_content(describe(message))
+    return mail
+
+
+def make_email(options: Options, environ: Mapping[str, str]) -> EmailNotifier:
+    """Build the channel.
+
+    Raises:
+        SettingsError: the password, or a certificate, can't be had.
+    """
+    ca_file, password_file = (str(options[name] or "") for name in ("ca_file", "password_file"))
+    recipients = options["recipients"]
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise SettingsError((f"notify.email.ca_file: {ca_file}: {error.strerror or error}",)) from error
+    server = Server(
+        host=str(options["host"]),
+        port=int(str(options["port"])),
+        security=str(options["security"]),
+        context=context,
+        timeout_seconds=float(str(options["timeout_seconds"])),
+        username=str(options["username"] or ""),
+        password=read_secret(password_file, environ) if password_file else None,
+    )
+    return EmailNotifier(
+        server, str(options["sender"]), [str(one) for one in recipients] if isinstance(recipients, list) else []
+    )
+
+
+def _describe(error: Exception) -> str:
+    """Say what went wrong; what the server says is a stranger's, and a refused login says nothing of the password."""
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            return f"it refuses the login (status {error.smtp_code})"
+        case smtplib.SMTPRecipientsRefused():
+            return "it refuses every recipient: " + escape(", ".join(map(str, error.recipients)), 300)
+        case smtplib.SMTPResponseException():
+            text = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else str(error.smtp_error)
+            return f"it answers with status {error.smtp_code}: {escape(text, 200)}"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not believed: {escape(error.verify_message, 200)}"
+        case TimeoutError():
+            return "it did not answer in time"
+        case smtplib.SMTPException():
+            return escape(str(error) or type(error).__name__, 200)
+        case _:
+            return escape(getattr(error, "strerror", None) or str(error) or type(error).__name__, 200)

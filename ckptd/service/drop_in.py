@@ -1,0 +1,82 @@
+"""The drop-in that lets a confined service reach what its settings name, and nothing else: ReadWritePaths= and groups."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptd.service.units import quote
+from ckptd.settings import Settings
+from ckptd.settings.health import SocketAddress
+
+#: What ProtectHome= hides.  Source: systemd.exec(5).
+HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+#: RuntimeDirectory= of the units, which systemd makes and lets be written.
+RUNTIME = Path("/run/ckptd")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a service has to reach; every path is absolute, links resolved.
+
+    Attributes:
+        writable: directories.
+        readable: files and directories beyond what anybody may read.
+        groups: names of groups that may write in the roots.
+    """
+
+    writable: tuple[Path, ...]
+    readable: tuple[Path, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+def find_writable(settings: Settings) -> tuple[Path, ...]:
+    """Give the directories that settings have written to: roots, state, archives, reports, metrics and sockets."""
+    address = settings.health.address
+    files = [
+        settings.health.textfile,
+        settings.control.socket,
+        Path(address.path) if isinstance(address, SocketAddress) else None,
+    ]
+    further = [settings.state_dir, settings.archive.directory, settings.report.directory]
+    further += [None if file is None or file.is_relative_to(RUNTIME) else file.parent for file in files]
+    return tuple(dict.fromkeys([*settings.roots, *(path for path in further if path is not None)]))
+
+
+def find_readable(settings: Settings) -> tuple[Path, ...]:
+    """Give what settings have read beside the roots: training functions, trusted code, and the commands that are run."""
+    commands = [settings.notify.command.command, *(hook.command for hook in settings.hook)]
+    programs = [Path(command[0]) for command in commands if command and os.path.isabs(command[0])]
+    return tuple(dict.fromkeys([*settings.functions, *settings.trust.directories, *programs]))
+
+
+def render_drop_in(reach: Reach) -> str:
+    """Write the drop-in.
+
+    A path that is missing must not keep the service from starting: it then says itself which root is lost.
+    """
+    lines = [
+        '# What the settings name, as "ckptd service install" found it. Install again when they name other directories.',
+        "[Service]",
+        *(f"ReadWritePaths={quote(f'-{path}')}" for path in reach.writable),
+    ]
+    in_homes = [path for path in reach.writable if _is_in_homes(path)]
+    read_in_homes = [path for path in reach.readable if _is_in_homes(path) and path not in in_homes]
+    if in_homes or read_in_homes:
+        lines += ["# Home directories stay hidden, but for these.", "ProtectHome=tmpfs"]
+        lines += [f"BindPaths={quote(f'-{path}')}" for path in in_homes]
+        lines += [f"BindReadOnlyPaths={quote(f'-{path}')}" for path in read_in_homes]
+    if reach.groups:
+        lines += ["# The groups that share the roots.", f"SupplementaryGroups={' '.join(reach.groups)}"]
+    return "\n".join(lines) + "\n"
+
+
+def hidden(paths: Iterable[Path], hiding: Sequence[Path] = HOMES) -> tuple[Path, ...]:
+    """Give those paths that lie in directories which the service can't see."""
+    return tuple(path for path in paths if any(path.is_relative_to(home) for home in hiding))
+
+
+def _is_in_homes(path: Path) -> bool:
+    return bool(hidden([path]))

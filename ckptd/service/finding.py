@@ -1,0 +1,52 @@
+"""Find what lies where a file of a service may lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ckptd.service.faults import ServiceError
+from ckptd.service.places import DROP_IN, Places
+from ckptd.service.plan import Found
+from ckptd.service.units import SERVICE, SYSTEM_UNITS, TEMPLATE, USER_UNITS
+
+
+def read_all(paths: Iterable[Path]) -> Found:
+    """Read files, in their order.
+
+    Raises:
+        ServiceError: one can't be read.
+    """
+    return {path: _read(path) for path in paths}
+
+
+def find_own_files(places: Places) -> tuple[Path, ...]:
+    """Give each place where an install writes, in the order in which an uninstall removes.
+
+    That of the plain service has the instances in it: without their unit they are nothing.
+    """
+    if not places.is_system:
+        return tuple(places.units / name for name in USER_UNITS)
+    if places.service != SERVICE:
+        return (places.drop_in(places.service),)
+    drop_ins = [places.drop_in(unit) for unit in (*find_instances(places), *places.confined)]
+    sysusers = [] if places.sysusers is None else [places.sysusers]
+    return (*drop_ins, *(places.units / name for name in SYSTEM_UNITS), *sysusers)
+
+
+def find_instances(places: Places) -> tuple[str, ...]:
+    """Give the units of the instances that were installed: those with a drop-in."""
+    name, _, suffix = TEMPLATE.partition("@")
+    drop_ins = places.units.glob(f"{name}@?*{suffix}.d/{DROP_IN}")
+    return tuple(sorted(path.parent.name.removesuffix(".d") for path in drop_ins))
+
+
+def _read(path: Path) -> bytes | None:
+    """Give the content; None when nothing is there, and nothing at all for a link that leads nowhere."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b"" if path.is_symlink() else None
+    except OSError as error:
+        raise ServiceError("read a file", path=path, why=os.strerror(error.errno or 0)) from error

@@ -1,0 +1,82 @@
+"""The verbs of the service: what they print, and what makes no sense."""
+
+from pathlib import Path
+
+import pytest
+
+from ckptd.service import places, surroundings
+from tests.service.prefix import Prefix
+
+
+@pytest.fixture
+def prefix(tmp_path, monkeypatch):
+    """Put a directory in the place of this machine."""
+    machine = Prefix(tmp_path, monkeypatch)
+    machine.root.mkdir(parents=True)
+    monkeypatch.setattr(places, "find_system_places", lambda *_: machine.places)
+    monkeypatch.setattr(surroundings, "look_around", lambda *_: machine.around)
+    monkeypatch.setattr(surroundings, "TEMPORARY", (Path("/nowhere"),))
+    return machine
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(run, prefix):
+    """Each step on a line; the same as JSON."""
+    done = run("service", "install", "--dry-run")
+    assert done.status == 0
+    assert f"would write {prefix.places.units}/ckptd.service\n" in done.out
+    assert "would start ckptd.service, now and at each boot\n" in done.out
+    assert prefix.files() == set()
+    found = run("service", "install", "--dry-run", "--json").json
+    assert found["dry_run"] is True
+    assert "start ckptd.service, now and at each boot" in found["steps"]
+    assert any(str(prefix.root) in note for note in found["notes"])
+
+
+def test_an_install_and_an_uninstall_say_what_they_did(run, prefix):
+    """In the past, and that there was nothing to do when there was not."""
+    done = run("service", "install", "--json").json
+    assert "started ckptd.service, now and at each boot" in done["steps"]
+    prefix.runs("active", MainPID="42", StatusText="idle")
+    assert "nothing to do" in run("service", "install").out
+    status = run("service", "status")
+    assert status.status == 0
+    assert "idle" in status.out
+    assert run("service", "status", "--json").json["files"][str(prefix.places.units / "ckptd.service")] == "in place"
+    assert f"removed {prefix.places.units}/ckptd.service\n" in run("service", "uninstall").out
+    assert prefix.files() == {"ckptd/ckptd.toml"}
+
+
+def test_a_service_that_does_not_run_is_status_1(run, prefix):
+    """For scripts; and so is one that is not there."""
+    run("service", "install")
+    prefix.runs("failed", Result="watchdog")
+    assert run("service", "status").status == 1
+    prefix.runs("inactive", at_boot="", LoadState="not-found")
+    assert run("service", "status").status == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("install", "--user", "--instance", "ecg"), "go without each other"),
+        (("install", "--user", "--scan"), "system's service alone"),
+        (("status", "--instance", "ecg", "--config", "/etc/x.toml"), "go without each other"),
+        (("install", "--instance", "../etc"), "letters"),
+        (("install", "--instance", "-x"), "letters"),
+        (("uninstall", "--instance", "ckptd"), "ckptd is taken"),
+    ],
+)
+def test_options_that_make_no_sense_together(run, arguments, words):
+    """Status 2, and nothing is asked."""
+    done = run("service", *arguments)
+    assert done.status == 2
+    assert words in done.err
+
+
+def test_what_can_not_be_done_is_one_sentence(run, prefix, monkeypatch):
+    """Status 1, and no traceback."""
+    monkeypatch.setattr(surroundings, "TEMPORARY", (prefix.directory,))
+    done = run("service", "install")
+    assert done.status == 1
+    assert done.err.startswith("ckptd: install the service: ")
+    assert done.err.count("\n") == 1

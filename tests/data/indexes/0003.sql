@@ -1,0 +1,280 @@
+BEGIN TRANSACTION;
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO "alembic_version" VALUES('0003');
+CREATE TABLE archive_members (
+	archive INTEGER NOT NULL, 
+	name BLOB NOT NULL, 
+	what VARCHAR(32) NOT NULL, 
+	root BLOB NOT NULL, 
+	path BLOB NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	size BIGINT NOT NULL, 
+	is_lost INTEGER NOT NULL, 
+	PRIMARY KEY (archive, name), 
+	FOREIGN KEY(archive) REFERENCES archives (id) ON DELETE CASCADE
+);
+INSERT INTO "archive_members" VALUES(1,X'72756E732F434E4E5F6469676974735F65706F6368332E707468','checkpoint',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7',1903,0);
+INSERT INTO "archive_members" VALUES(1,X'72756E732F434E4E5F6469676974735F65706F6368335F6D657461646174612E6A736F6E','sidecar',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368335F6D657461646174612E6A736F6E','953e55f230bacd4f58f1093e356f691fd63139045fa07460b75b3872227433b8',2513,0);
+CREATE TABLE archives (
+	id INTEGER NOT NULL, 
+	host VARCHAR(255) NOT NULL, 
+	directory BLOB NOT NULL, 
+	name BLOB NOT NULL, 
+	format VARCHAR(32) NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	size BIGINT NOT NULL, 
+	state VARCHAR(16) NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	verified_at FLOAT NOT NULL, 
+	drilled_at FLOAT, 
+	PRIMARY KEY (id), 
+	UNIQUE (host, directory, name)
+);
+INSERT INTO "archives" VALUES(1,'@HOST@',X'2F7372762F747261696E65645F6D6F64656C732F6172636869766573',X'6D6F64656C735F617263686976655F32303236313132382E7461722E677A','tar.gz','53c86ed067e454cb34dfe696817d9726478be1e27dca114699afe1b50492bba8',3115,'verified',1.79590093075875306127e+09,1.79590093075875306127e+09,1.79590093401053261753e+09);
+CREATE TABLE audit (
+	id INTEGER NOT NULL, 
+	at FLOAT NOT NULL, 
+	what VARCHAR(64) NOT NULL, 
+	root BLOB, 
+	path BLOB, 
+	sha256 VARCHAR(64), 
+	job VARCHAR(64) NOT NULL, 
+	run VARCHAR(64) NOT NULL, 
+	why TEXT NOT NULL, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "audit" VALUES(1,1.79590092156818246843e+09,'sidecar.written',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130325F6D657461646174612E6A736F6E','1434f438e0fa16dcf890132c5833c971cc3a55bcad50bb811d3f62fa6e9a94a2','ingest','4cdb61361db3','{}');
+INSERT INTO "audit" VALUES(2,1.79590092156752848626e+09,'checkpoint.ready',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E707468','fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559','ingest','4cdb61361db3','{"status": "ok"}');
+INSERT INTO "audit" VALUES(3,1.79590092156906938549e+09,'sidecar.written',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368335F6D657461646174612E6A736F6E','1839be672c9d53c0fc1655b4b0ca205b6e1dd3386f665e60e278329874f92fee','ingest','4cdb61361db3','{}');
+INSERT INTO "audit" VALUES(4,1.7959009215686075687e+09,'checkpoint.ready',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7','ingest','4cdb61361db3','{"status": "ok"}');
+INSERT INTO "audit" VALUES(5,1.79590092356895875925e+09,'export.written',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E7361666574656E736F7273','f549c004e0fa461872bea7e06b8b6bd89db4fcb60bc20e89ad3c9413a112b0e0','ingest','4cdb61361db3','{}');
+INSERT INTO "audit" VALUES(6,1.79590092357037520403e+09,'export.written',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E7361666574656E736F7273','f549c004e0fa461872bea7e06b8b6bd89db4fcb60bc20e89ad3c9413a112b0e0','ingest','4cdb61361db3','{}');
+INSERT INTO "audit" VALUES(7,1.79590092357037520403e+09,'export.verified',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E707468','f549c004e0fa461872bea7e06b8b6bd89db4fcb60bc20e89ad3c9413a112b0e0','export','4cdb61361db3','{"target": "safetensors", "source": "fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559", "file": "BiLSTM_ECG_acc87_20250102.safetensors"}');
+INSERT INTO "audit" VALUES(8,1.79590092357591986655e+09,'sidecar.written',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130325F6D657461646174612E6A736F6E','e90e0ffe3ac887786ab36114e273f54b8b79062f46a6b0c0b1905dc0653a5194','ingest','4cdb61361db3','{}');
+INSERT INTO "audit" VALUES(9,1.79590092360968351368e+09,'export.written',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E7361666574656E736F7273','1532b3a782875cc86dad4d1bcddc10a9585389374acf287c5889f84a4300e4ae','ingest','4cdb61361db3','{}');
+INSERT INTO "audit" VALUES(10,1.79590092361100053786e+09,'export.written',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E7361666574656E736F7273','1532b3a782875cc86dad4d1bcddc10a9585389374acf287c5889f84a4300e4ae','ingest','4cdb61361db3','{}');
+INSERT INTO "audit" VALUES(11,1.79590092361100053786e+09,'export.verified',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','1532b3a782875cc86dad4d1bcddc10a9585389374acf287c5889f84a4300e4ae','export','4cdb61361db3','{"target": "safetensors", "source": "fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7", "file": "CNN_digits_epoch3.safetensors"}');
+INSERT INTO "audit" VALUES(12,1.79590092361561822886e+09,'sidecar.written',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368335F6D657461646174612E6A736F6E','953e55f230bacd4f58f1093e356f691fd63139045fa07460b75b3872227433b8','ingest','4cdb61361db3','{}');
+INSERT INTO "audit" VALUES(13,1.79590092750725769995e+09,'checkpoint.pinned',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E707468','fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559','marks','49b430979cd9','{"who": "root"}');
+INSERT INTO "audit" VALUES(14,1.79590092849688100816e+09,'checkpoint.tagged',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7','marks','f895e901a66b','{"who": "root", "name": "release"}');
+INSERT INTO "audit" VALUES(15,1.79590092960136294363e+09,'checkpoint.aliased',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7','marks','39ba8b569f97','{"who": "root", "name": "best"}');
+INSERT INTO "audit" VALUES(16,1.79590093075875306127e+09,'archive.written',NULL,NULL,'53c86ed067e454cb34dfe696817d9726478be1e27dca114699afe1b50492bba8','archive','35e97d4557a8','{"archive": "models_archive_20261128.tar.gz", "directory": "/srv/trained_models/archives", "checkpoints": 1}');
+INSERT INTO "audit" VALUES(17,1.79590093075875306127e+09,'checkpoint.archived',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7','archive','35e97d4557a8','{"archive": "models_archive_20261128.tar.gz", "directory": "/srv/trained_models/archives", "checkpoints": 1}');
+INSERT INTO "audit" VALUES(18,1.79590093401053261753e+09,'drill.finished',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7','drill','871b5748c43f','{"archive": "models_archive_20261128.tar.gz", "directory": "/srv/trained_models/archives", "member": "runs/CNN_digits_epoch3.pth"}');
+CREATE TABLE checks (
+	host VARCHAR(255) NOT NULL, 
+	root BLOB NOT NULL, 
+	path BLOB NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	at FLOAT NOT NULL, 
+	outcome VARCHAR(16) NOT NULL, 
+	PRIMARY KEY (host, root, path)
+);
+INSERT INTO "checks" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E707468','fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559',1.79590093185657215116e+09,'ok');
+INSERT INTO "checks" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7',1.79590093185848951335e+09,'ok');
+CREATE TABLE contents (
+	"key" VARCHAR(32) NOT NULL, 
+	sha256 VARCHAR(64), 
+	status VARCHAR(32) NOT NULL, 
+	container VARCHAR(32) NOT NULL, 
+	kind VARCHAR(32), 
+	size BIGINT NOT NULL, 
+	inspector_version INTEGER NOT NULL, 
+	model_name TEXT, 
+	dataset TEXT, 
+	architecture TEXT, 
+	epoch BIGINT, 
+	step BIGINT, 
+	date VARCHAR(64), 
+	quantization TEXT, 
+	stage TEXT, 
+	parameters BIGINT NOT NULL, 
+	dtypes TEXT, 
+	inspected_at FLOAT NOT NULL, 
+	payload TEXT NOT NULL, 
+	details TEXT NOT NULL, 
+	PRIMARY KEY ("key")
+);
+INSERT INTO "contents" VALUES('d45c5b8c4ea9692ec5062f0e7461dae7','fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559','ok','zip','state_dict',2229,2,'BiLSTM','ECG','BiLSTM',NULL,NULL,'2025-01-02',NULL,NULL,36,' float32 ',1.79590092156752848626e+09,'{"path":"","status":"ok","container":"zip","kind":"state_dict","sha256":"fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559","size_bytes":2229,"tensors":{"count":2,"parameters":36,"bytes":144,"dtypes":{"float32":36},"optimizer_bytes":0,"records":[]},"metadata":{"model_name":"BiLSTM","architecture":"BiLSTM","dataset":"ECG","metrics":{"accuracy":0.87},"epoch":null,"step":null,"date":"2025-01-02","quantization":null,"hyperparameters":{},"stage":null,"spellings":{"accuracy":"acc"},"other":{"summary":"linear(8\u21924)","input_size":8,"output_size":4},"sources":{"other.summary":{"where":"shapes","confidence":0.7},"other.input_size":{"where":"shapes","confidence":0.7},"other.output_size":{"where":"shapes","confidence":0.7},"model_name":{"where":"name","confidence":0.8},"dataset":{"where":"name","confidence":0.85},"date":{"where":"name","confidence":0.9},"metrics.accuracy":{"where":"name","confidence":0.9},"architecture":{"where":"name","confidence":0.8}}},"findings":[],"layers":[],"identity":null,"inspector_version":2}','[[{"name":"fc.weight","dtype":"float32","shape":[4,8],"bytes":128,"storage":"0","minimum":-2.2455577850341797,"maximum":1.6871134042739868,"norm":5.28712,"nan":0,"inf":0},{"name":"fc.bias","dtype":"float32","shape":[4],"bytes":16,"storage":"1","minimum":-1.5726652145385742,"maximum":-0.12324775755405426,"norm":1.71076,"nan":0,"inf":0}],[{"name":"fc","type":"linear","parameters":36,"bytes":144,"detail":{"in_features":8,"out_features":4,"bias":true}}]]');
+INSERT INTO "contents" VALUES('a828a85d99195b855b17ef0a037c799c','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7','ok','zip','checkpoint',1903,2,'CNN','digits','CNN',3,NULL,NULL,NULL,NULL,32,' float32 ',1.7959009215686075687e+09,'{"path":"","status":"ok","container":"zip","kind":"checkpoint","sha256":"fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7","size_bytes":1903,"tensors":{"count":1,"parameters":32,"bytes":128,"dtypes":{"float32":32},"optimizer_bytes":0,"records":[]},"metadata":{"model_name":"CNN","architecture":"CNN","dataset":"digits","metrics":{"accuracy":0.9},"epoch":3,"step":null,"date":null,"quantization":null,"hyperparameters":{},"stage":null,"spellings":{"accuracy":"accuracy"},"other":{"summary":"linear(8\u21924)","input_size":8,"output_size":4},"sources":{"epoch":{"where":"content:epoch","confidence":1.0},"metrics.accuracy":{"where":"content:metrics.accuracy","confidence":1.0},"other.summary":{"where":"shapes","confidence":0.7},"other.input_size":{"where":"shapes","confidence":0.7},"other.output_size":{"where":"shapes","confidence":0.7},"model_name":{"where":"name","confidence":0.8},"dataset":{"where":"name","confidence":0.85},"architecture":{"where":"name","confidence":0.8}}},"findings":[],"layers":[],"identity":null,"inspector_version":2}','[[{"name":"model.fc.weight","dtype":"float32","shape":[4,8],"bytes":128,"storage":"0","minimum":-1.8821425437927246,"maximum":2.406978130340576,"norm":6.44177,"nan":0,"inf":0}],[{"name":"fc","type":"linear","parameters":32,"bytes":128,"detail":{"in_features":8,"out_features":4,"bias":false}}]]');
+CREATE TABLE derivations (
+	host VARCHAR(255) NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	source_sha256 VARCHAR(64) NOT NULL, 
+	how VARCHAR(32) NOT NULL, 
+	at FLOAT NOT NULL, 
+	PRIMARY KEY (host, sha256, source_sha256)
+);
+CREATE TABLE exports (
+	host VARCHAR(255) NOT NULL, 
+	root BLOB NOT NULL, 
+	path BLOB NOT NULL, 
+	target VARCHAR(64) NOT NULL, 
+	source_sha256 VARCHAR(64) NOT NULL, 
+	settings_digest VARCHAR(64) NOT NULL, 
+	recipe_digest VARCHAR(64), 
+	verdict VARCHAR(16) NOT NULL, 
+	file BLOB, 
+	sha256 VARCHAR(64), 
+	size_bytes BIGINT, 
+	dev BIGINT, 
+	ino BIGINT, 
+	size BIGINT, 
+	mtime_ns BIGINT, 
+	ctime_ns BIGINT, 
+	reason TEXT NOT NULL, 
+	at FLOAT NOT NULL, 
+	proof TEXT NOT NULL, 
+	PRIMARY KEY (host, root, path, target)
+);
+INSERT INTO "exports" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E707468','safetensors','fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559','44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a',NULL,'verified',X'42694C53544D5F4543475F61636338375F32303235303130322E7361666574656E736F7273','f549c004e0fa461872bea7e06b8b6bd89db4fcb60bc20e89ad3c9413a112b0e0',312,65024,1556540,312,1795900923526650433,1795900923570024749,'',1.79590092356889581681e+09,'{"versions":{"safetensors":"0.8.0","numpy":"2.4.6"},"weights":{"tolerance":{},"compared":2,"max_abs":0.0,"max_rel":0.0,"worst":null},"format":{"tensors":2,"tied":0,"weights_bytes":144},"sandbox":{"applied":["priority","rlimits","namespaces","parent_death","no_new_privs","capabilities","landlock","seccomp"],"missing":[],"landlock_abi":7},"seconds":{"export":0.009,"verify":0.03},"size_ratio":2.1667}');
+INSERT INTO "exports" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','safetensors','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7','44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a',NULL,'verified',X'434E4E5F6469676974735F65706F6368332E7361666574656E736F7273','1532b3a782875cc86dad4d1bcddc10a9585389374acf287c5889f84a4300e4ae',240,65024,1556542,240,1795900923575841305,1795900923610521721,'',1.79590092360959672924e+09,'{"versions":{"safetensors":"0.8.0","numpy":"2.4.6"},"weights":{"tolerance":{},"compared":1,"max_abs":0.0,"max_rel":0.0,"worst":null},"format":{"tensors":1,"tied":0,"weights_bytes":128},"sandbox":{"applied":["priority","rlimits","namespaces","parent_death","no_new_privs","capabilities","landlock","seccomp"],"missing":[],"landlock_abi":7},"seconds":{"export":0.002,"verify":0.027},"size_ratio":1.875}');
+CREATE TABLE freezes (
+	host VARCHAR(255) NOT NULL, 
+	name VARCHAR(64) NOT NULL, 
+	why TEXT NOT NULL, 
+	at FLOAT NOT NULL, 
+	PRIMARY KEY (host, name)
+);
+CREATE TABLE groupings (
+	host VARCHAR(255) NOT NULL, 
+	root BLOB NOT NULL, 
+	path BLOB NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	group_name TEXT, 
+	decided TEXT, 
+	PRIMARY KEY (host, root, path)
+);
+CREATE TABLE hyperparameters (
+	content VARCHAR(32) NOT NULL, 
+	name VARCHAR(200) NOT NULL, 
+	number FLOAT, 
+	text TEXT NOT NULL, 
+	PRIMARY KEY (content, name), 
+	FOREIGN KEY(content) REFERENCES contents ("key") ON DELETE CASCADE
+);
+CREATE TABLE job_runs (
+	id INTEGER NOT NULL, 
+	host VARCHAR(255) NOT NULL, 
+	job VARCHAR(64) NOT NULL, 
+	run VARCHAR(64) NOT NULL, 
+	scheduled_for FLOAT, 
+	started_at FLOAT NOT NULL, 
+	finished_at FLOAT, 
+	outcome VARCHAR(16) NOT NULL, 
+	reason TEXT NOT NULL, 
+	summary TEXT NOT NULL, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "job_runs" VALUES(1,'@HOST@','scrub','0c0f8c41075d',NULL,1.79590093182737874991e+09,1.79590093185979080198e+09,'ok','','{"checked":2,"ok":2,"rotten":0,"changed":0,"unreadable":0,"unfinished":0,"checked_bytes":4132,"left":0,"seconds":0.012,"roots_lost":[],"bad":[]}');
+INSERT INTO "job_runs" VALUES(2,'@HOST@','retention','f32b327f98da',NULL,1.79590093291311907772e+09,1.79590093295264911646e+09,'ok','','{"mode":"plan","plan":"450e82a366ab","keep":2,"slim":0,"archive":0,"trash":0,"hold":0}');
+INSERT INTO "job_runs" VALUES(3,'@HOST@','drill','871b5748c43f',NULL,1.79590093397703146936e+09,1.79590093401228094102e+09,'ok','','{"archives":1,"archive":"models_archive_20261128.tar.gz","directory":"/srv/trained_models/archives","member":"runs/CNN_digits_epoch3.pth","root":"/srv/trained_models","path":"runs/CNN_digits_epoch3.pth","bytes":1903}');
+CREATE TABLE marks (
+	host VARCHAR(255) NOT NULL, 
+	kind VARCHAR(16) NOT NULL, 
+	name VARCHAR(200) NOT NULL, 
+	root BLOB NOT NULL, 
+	path BLOB NOT NULL, 
+	sha256 VARCHAR(64), 
+	at FLOAT NOT NULL, 
+	who TEXT NOT NULL, 
+	PRIMARY KEY (host, kind, name, root, path)
+);
+INSERT INTO "marks" VALUES('@HOST@','pin','',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E707468','fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559',1.79590092750725769995e+09,'root');
+INSERT INTO "marks" VALUES('@HOST@','tag','release',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7',1.79590092849688100816e+09,'root');
+INSERT INTO "marks" VALUES('@HOST@','alias','best',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7',1.79590092960136294363e+09,'root');
+CREATE TABLE metrics (
+	content VARCHAR(32) NOT NULL, 
+	name VARCHAR(200) NOT NULL, 
+	value FLOAT NOT NULL, 
+	PRIMARY KEY (content, name), 
+	FOREIGN KEY(content) REFERENCES contents ("key") ON DELETE CASCADE
+);
+INSERT INTO "metrics" VALUES('d45c5b8c4ea9692ec5062f0e7461dae7','accuracy',0.87);
+INSERT INTO "metrics" VALUES('a828a85d99195b855b17ef0a037c799c','accuracy',0.9);
+CREATE TABLE outputs (
+	host VARCHAR(255) NOT NULL, 
+	root BLOB NOT NULL, 
+	path BLOB NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	what VARCHAR(32) NOT NULL, 
+	written_at FLOAT NOT NULL, dev BIGINT, ino BIGINT, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, 
+	PRIMARY KEY (host, root, path)
+);
+INSERT INTO "outputs" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130325F6D657461646174612E6A736F6E','e90e0ffe3ac887786ab36114e273f54b8b79062f46a6b0c0b1905dc0653a5194','sidecar',1.79590092357591986655e+09,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "outputs" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368335F6D657461646174612E6A736F6E','953e55f230bacd4f58f1093e356f691fd63139045fa07460b75b3872227433b8','sidecar',1.79590092361561822886e+09,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "outputs" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E7361666574656E736F7273','f549c004e0fa461872bea7e06b8b6bd89db4fcb60bc20e89ad3c9413a112b0e0','export',1.79590092357037520403e+09,65024,1556540,312,1795900923526650433,1795900923570024749);
+INSERT INTO "outputs" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E7361666574656E736F7273','1532b3a782875cc86dad4d1bcddc10a9585389374acf287c5889f84a4300e4ae','export',1.79590092361100053786e+09,65024,1556542,240,1795900923575841305,1795900923610521721);
+CREATE TABLE places (
+	id INTEGER NOT NULL, 
+	host VARCHAR(255) NOT NULL, 
+	root BLOB NOT NULL, 
+	path BLOB NOT NULL, 
+	state VARCHAR(16) NOT NULL, 
+	content VARCHAR(32), 
+	sha256 VARCHAR(64), 
+	dev BIGINT NOT NULL, 
+	ino BIGINT NOT NULL, 
+	size BIGINT NOT NULL, 
+	mtime_ns BIGINT NOT NULL, 
+	ctime_ns BIGINT NOT NULL, 
+	first_seen_at FLOAT NOT NULL, 
+	state_since FLOAT NOT NULL, 
+	shown TEXT NOT NULL, 
+	PRIMARY KEY (id), 
+	UNIQUE (host, root, path), 
+	FOREIGN KEY(content) REFERENCES contents ("key")
+);
+INSERT INTO "places" VALUES(1,'@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'42694C53544D5F4543475F61636338375F32303235303130322E707468','ready','d45c5b8c4ea9692ec5062f0e7461dae7','fb4706e7aa7a158d17b396499990c8d9e39392d10930dd30f2494babbcac0559',65024,1556526,2229,1795900919862650441,1795900919862650441,1.79590092156752848626e+09,1.79590092156752848626e+09,'BiLSTM_ECG_acc87_20250102.pth');
+INSERT INTO "places" VALUES(2,'@HOST@',X'2F7372762F747261696E65645F6D6F64656C73',X'72756E732F434E4E5F6469676974735F65706F6368332E707468','ready','a828a85d99195b855b17ef0a037c799c','fc2f19834889d74679427a31bd2b32d6ac1fd3e12a6d764f5764d6c944b83ef7',65024,1556527,1903,1795900919862650441,1795900919862650441,1.7959009215686075687e+09,1.7959009215686075687e+09,'runs/CNN_digits_epoch3.pth');
+CREATE TABLE recipes (
+	host VARCHAR(255) NOT NULL, 
+	group_name TEXT NOT NULL, 
+	recipe TEXT NOT NULL, 
+	digest VARCHAR(64) NOT NULL, 
+	sha256 VARCHAR(64), 
+	at FLOAT NOT NULL, 
+	PRIMARY KEY (host, group_name)
+);
+CREATE TABLE removals (
+	id INTEGER NOT NULL, 
+	host VARCHAR(255) NOT NULL, 
+	root BLOB NOT NULL, 
+	path BLOB NOT NULL, 
+	sha256 VARCHAR(64), 
+	group_name TEXT, 
+	size BIGINT NOT NULL, 
+	action VARCHAR(16) NOT NULL, 
+	at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE roots (
+	host VARCHAR(255) NOT NULL, 
+	root BLOB NOT NULL, 
+	root_id VARCHAR(64), 
+	PRIMARY KEY (host, root)
+);
+INSERT INTO "roots" VALUES('@HOST@',X'2F7372762F747261696E65645F6D6F64656C73','13efb97e574401f88517ded0b979aedd');
+CREATE TABLE traits (
+	content VARCHAR(32) NOT NULL, 
+	model_confidence FLOAT NOT NULL, 
+	optimizer_bytes BIGINT NOT NULL, 
+	PRIMARY KEY (content), 
+	FOREIGN KEY(content) REFERENCES contents ("key") ON DELETE CASCADE
+);
+INSERT INTO "traits" VALUES('d45c5b8c4ea9692ec5062f0e7461dae7',0.8,0);
+INSERT INTO "traits" VALUES('a828a85d99195b855b17ef0a037c799c',0.8,0);
+CREATE INDEX ix_places_content ON places (content);
+CREATE INDEX ix_places_sha256 ON places (sha256);
+CREATE INDEX places_by_file ON places (ino, size, mtime_ns);
+CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+CREATE INDEX ix_marks_sha256 ON marks (sha256);
+CREATE INDEX ix_removals_at ON removals (at);
+CREATE INDEX ix_archive_members_sha256 ON archive_members (sha256);
+CREATE INDEX job_runs_by_job ON job_runs (host, job, started_at);
+COMMIT;

@@ -1,0 +1,157 @@
+"""Following the audit, and what is asked beside it: cursors, arrivals, what is not to be believed."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
+
+from ckptd.index.following import Cursor, Pulse, begin_following, find_end, keep_cursors, put_cursor, read_events
+from ckptd.index.ledger import Check, put_check
+from ckptd.index.troubles import BAD_OUTCOMES, BadPlace, load_arrivals, load_bad_places
+from ckptd.model import Finding, Severity, Source, Status
+from ckptd.policy.scrub import BAD
+from tests.index.making import DAY, NOW, ROOT, digest, fill, identity, inspection
+
+
+def note(store, *whats, why=None):
+    with store.batch() as batch:
+        for what in whats:
+            batch.audit(what, ROOT, "a.pth", None, now=NOW, why=why or {})
+
+
+def test_a_follower_begins_at_the_end_and_goes_on_where_it_was(store):
+    """History is no news; what came after is, in order, once."""
+    note(store, "one", "two")
+    with store.batch() as batch:
+        cursor = batch.tell(begin_following, "me", NOW)
+    assert store.ask(read_events, cursor.audit, ("one", "two"), 10) == ([], cursor.audit)
+    note(store, "one", "other", "two")
+    events, upto = store.ask(read_events, cursor.audit, ("one", "two"), 10)
+    assert [event.what for event in events] == ["one", "two"]
+    assert upto == store.ask(find_end)
+    with store.batch() as batch:
+        batch.tell(put_cursor, "me", Cursor(upto, NOW))
+        assert batch.tell(begin_following, "me", NOW + DAY) == Cursor(upto, NOW)
+
+
+def test_a_bite_ends_at_its_last_row(store):
+    """What is beyond it comes with the next question, and nothing between is passed over."""
+    note(store, *(["one", "other"] * 5))
+    first, upto = store.ask(read_events, 0, ("one",), 3)
+    assert upto == first[-1].id
+    second, end = store.ask(read_events, upto, ("one",), 3)
+    assert len(first) + len(second) == 5
+    assert end == store.ask(find_end)
+
+
+def test_a_follower_that_nobody_wants_is_forgotten(store):
+    """It begins at the end again."""
+    with store.batch() as batch:
+        batch.tell(begin_following, "me", NOW)
+        batch.tell(begin_following, "you", NOW)
+        batch.tell(keep_cursors, ["you"])
+    note(store, "one")
+    with store.batch() as batch:
+        assert batch.tell(begin_following, "me", NOW).audit == store.ask(find_end)
+        assert batch.tell(begin_following, "you", NOW).audit == 0
+
+
+def test_a_row_that_somebody_wrote_by_hand_is_no_fault(sqlite_store):
+    """Why is empty then."""
+    with closing(sqlite3.connect(sqlite_store.file)) as connection, connection:
+        for why in ("nonsense", "[1]", "[" * 100_000):
+            connection.execute("INSERT INTO audit (at, what, job, run, why) VALUES (1, 'one', '', '', ?)", (why,))
+    events, _ = sqlite_store.ask(read_events, 0, ("one",), 10)
+    assert [event.why for event in events] == [{}, {}, {}]
+
+
+def test_the_audit_says_what_was_found(store):
+    """The status, what is no mere information, the reason, and what makes it no news."""
+    bad = (Finding("truncated", Severity.ERROR, "it ends"), Finding("non-finite-weights", Severity.WARNING, "NaN"))
+    one = inspection("x", Status.DAMAGED)
+    with store.batch() as batch:
+        batch.record_ready(ROOT, "a.pth", identity(1), replace(one, findings=(*one.findings, *reversed(bad))), now=NOW)
+        batch.record_ready(ROOT, "b.pth", identity(2), one, now=NOW, how="recalled")
+    first, second = store.ask(read_events, 0, ("checkpoint.rejected",), 10)[0]
+    assert first.why == {"status": "damaged", "findings": ["non-finite-weights", "truncated"], "reason": "it ends"}
+    assert second.why == {"status": "damaged", "how": "recalled"}
+
+
+def test_what_the_scrub_found_is_bad_until_the_content_is_another(store):
+    """Saved anew, or gone: it is no rot any more."""
+    assert set(BAD_OUTCOMES) == {outcome.value for outcome in BAD}
+    fill(store, {path: inspection(path) for path in ("a.pth", "b.pth", "c.pth", "d.pth")})
+    with store.batch() as batch:
+        for path, outcome in (("a.pth", "rotten"), ("b.pth", "unreadable"), ("c.pth", "ok"), ("d.pth", "rotten")):
+            batch.tell(put_check, Check(ROOT, path, digest(path), NOW, outcome))
+        batch.record_missing(ROOT, "d.pth", now=NOW)
+    found, count = store.ask(load_bad_places, 1)
+    assert (found, count) == ([BadPlace(ROOT, "a.pth", "rotten")], 2)
+    with store.batch() as batch:
+        batch.record_ready(ROOT, "a.pth", identity(1), inspection("new"), now=NOW)
+    assert store.ask(load_bad_places, 9) == ([BadPlace(ROOT, "b.pth", "unreadable")], 1)
+
+
+def test_a_checkpoint_came_when_it_was_seen_or_changed_and_not_when_it_was_read_again(store):
+    """The latest of each model and data set; a name that is not sure makes no group."""
+    sure, unsure = {"model_name": Source("name", 0.9)}, {"model_name": Source("name", 0.3)}
+    names = {"model_name": "BiLSTM", "dataset": "ECG"}
+    with store.batch() as batch:
+        for number, (path, days, metadata) in enumerate(
+            [
+                ("old.pth", -3, {**names, "sources": sure}),
+                ("new.pth", -2, {**names, "sources": sure}),
+                ("unsure.pth", -1, {"model_name": "GRU", "sources": unsure}),
+                ("runs/x.pth", -1, {"model_name": "TCN", "sources": sure}),
+                ("ahead.pth", 9, {"model_name": "Ahead", "sources": sure}),
+            ]
+        ):
+            file = identity(number, mtime_ns=int((NOW + days * DAY) * 1e9))
+            batch.record_ready(ROOT, path, file, inspection(path, **metadata), now=NOW)
+    with store.batch() as batch:  # first seen when it was saved: a reindex reads all of them again much later
+        batch.tell(lambda connection, _: connection.exec_driver_sql("UPDATE places SET first_seen_at = mtime_ns / 1e9"))
+    arrivals = {one.model: one for one in store.ask(load_arrivals, 0.6)}
+    assert set(arrivals) == {"BiLSTM", "TCN", "Ahead"}
+    assert arrivals["BiLSTM"].at == NOW - 2 * DAY
+    assert (arrivals["TCN"].path, arrivals["TCN"].at) == ("runs/x.pth", NOW - DAY)
+    assert arrivals["Ahead"].at == NOW
+    (one,) = store.ask(lambda *about: load_arrivals(*about, 0.6, at=(ROOT, "old.pth")))
+    assert one.at == NOW - 3 * DAY
+
+
+def test_a_look_at_a_long_audit_costs_what_is_new(sqlite_store):
+    """It is asked for by number, and not read from its beginning."""
+    with sqlite_store.engine.connect() as connection:
+        question = "EXPLAIN QUERY PLAN SELECT * FROM audit WHERE id > 5 AND what IN ('one') ORDER BY id"
+        plan = str(connection.exec_driver_sql(question).all())
+    assert "SEARCH" in plan
+    assert "SCAN" not in plan
+
+
+def test_an_index_that_nobody_wrote_to_has_no_pulse(sqlite_store):
+    """A look at it costs no question; each write is noticed, by whatever process."""
+    note(sqlite_store, "one")
+    now = [time.time() + 10]
+    pulse = Pulse(sqlite_store.file, lambda: now[0])
+    assert pulse.has_beaten()
+    assert not pulse.has_beaten()
+    with closing(sqlite3.connect(sqlite_store.file)) as connection, connection:
+        connection.execute("INSERT INTO audit (at, what, job, run, why) VALUES (1, 'one', '', '', '{}')")
+    assert pulse.has_beaten()
+    assert not pulse.has_beaten()
+    assert Pulse(None).has_beaten()
+
+
+def test_a_write_in_the_same_tick_of_the_clock_is_not_missed(sqlite_store):
+    """What was written just now is looked at once more."""
+    note(sqlite_store, "one")
+    log = sqlite_store.file.with_name(f"{sqlite_store.file.name}-wal")
+    now = [log.stat().st_mtime]
+    pulse = Pulse(sqlite_store.file, lambda: now[0])
+    assert [pulse.has_beaten() for _ in range(3)] == [True] * 3
+    now[0] += 1
+    assert [pulse.has_beaten() for _ in range(2)] == [True, False]
+    log.unlink()
+    assert [pulse.has_beaten() for _ in range(2)] == [True, True]

@@ -1,0 +1,318 @@
+"""Install and uninstall on real files below a directory: what is written, what is left alone, what is refused."""
+
+import dataclasses
+import grp
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ckptd.errors import CkptdError, SettingsError
+from ckptd.service import applying, refusing, surroundings
+from ckptd.service.applying import Applier
+from ckptd.service.faults import ServiceError
+from ckptd.service.installing import Order, prepare_install, render_wanted
+from ckptd.service.stamp import stamp
+from ckptd.service.status import find_status
+from ckptd.service.steps import Plan
+from ckptd.service.systemctl import make_user
+from ckptd.service.uninstalling import prepare_uninstall
+from ckptd.settings import load_settings
+from tests.service.prefix import Prefix
+
+WRITTEN = {
+    "ckptd/ckptd.toml",
+    "sysusers.d/ckptd.conf",
+    "systemd/system/ckptd.service",
+    "systemd/system/ckptd@.service",
+    "systemd/system/ckptd-scan.service",
+    "systemd/system/ckptd-scan.timer",
+    "systemd/system/ckptd.service.d/roots.conf",
+    "systemd/system/ckptd-scan.service.d/roots.conf",
+}
+DROP_IN = "systemd/system/ckptd.service.d/roots.conf"
+
+
+@pytest.fixture
+def prefix(tmp_path, monkeypatch):
+    """Give a machine on which nothing is installed; its directories lie in /tmp, which no real root may."""
+    monkeypatch.setattr(surroundings, "TEMPORARY", (Path("/nowhere"),))
+    monkeypatch.setattr(surroundings, "HOMES", (Path("/nowhere"),))
+    monkeypatch.setattr(applying, "USER", grp.getgrgid(os.getgid()).gr_name)  # there is no user ckptd here
+    return Prefix(tmp_path, monkeypatch)
+
+
+def install(prefix: Prefix, **further) -> tuple[int, tuple[str, ...]]:
+    """Install, and give how many steps that took and what was noted."""
+    plan = prepare_install(Order(prefix.places, **further), prefix.around, prefix.manager)
+    carry_out(prefix, plan)
+    return len(plan.steps), plan.notes
+
+
+def uninstall(prefix: Prefix) -> tuple[str, ...]:
+    plan = prepare_uninstall(prefix.places, prefix.around, prefix.manager)
+    carry_out(prefix, plan)
+    return plan.notes
+
+
+def carry_out(prefix: Prefix, plan: Plan) -> None:
+    applier = Applier(prefix.manager, make_user)
+    for step in plan.steps:
+        applier.apply(step)
+
+
+def text(prefix: Prefix, name: str) -> str:
+    return (prefix.directory / "etc" / name).read_text()
+
+
+def test_a_fresh_machine_gets_all_of_it(prefix):
+    """Settings with a root that is made, the user, the units, the drop-in, and a start at the end."""
+    install(prefix)
+    assert prefix.files() == WRITTEN
+    assert prefix.asked() == [
+        f"systemd-sysusers {prefix.places.sysusers}",
+        "systemctl daemon-reload",
+        "systemctl reset-failed ckptd.service",
+        "systemctl enable --now ckptd.service",
+    ]
+    settings = load_settings(prefix.places.config, {}, {})
+    assert (settings.roots, settings.state_dir) == ((prefix.root,), prefix.places.state_dir)
+    assert stat.S_IMODE(prefix.root.stat().st_mode) == 0o2775
+    assert f"ReadWritePaths=-{prefix.root}\n" in text(prefix, DROP_IN)
+
+
+def test_the_new_settings_show_every_other_one(prefix):
+    """As comments, with their defaults; and the file says when to install again."""
+    install(prefix)
+    written = text(prefix, "ckptd/ckptd.toml")
+    assert "#suffixes = " in written
+    assert "ckptd service install" in written
+
+
+def test_what_is_written_can_be_read_by_everybody(prefix):
+    """Whatever the umask of the one who installs: the service reads its settings as another user."""
+    before = os.umask(0o077)
+    try:
+        install(prefix)
+    finally:
+        os.umask(before)
+    for name in WRITTEN:
+        assert (prefix.directory / "etc" / name).stat().st_mode & 0o044 == 0o044, name
+
+
+def test_a_second_install_changes_nothing(prefix):
+    """Neither a file nor the service."""
+    install(prefix)
+    prefix.runs("active")
+    prefix.asked()
+    before = {name: (prefix.directory / "etc" / name).stat().st_mtime_ns for name in WRITTEN}
+    assert install(prefix)[0] == 0
+    assert prefix.asked() == []
+    assert {name: (prefix.directory / "etc" / name).stat().st_mtime_ns for name in WRITTEN} == before
+
+
+def test_other_roots_in_the_settings_are_another_drop_in(prefix):
+    """And the service is started again, as what it may write is fixed when it starts."""
+    install(prefix)
+    prefix.runs("active")
+    prefix.asked()
+    other = prefix.directory / "mnt" / "more models"
+    other.mkdir(parents=True)
+    prefix.places.config.write_text(f'roots = ["{prefix.root}", "{other}"]\n')
+    install(prefix)
+    assert f'ReadWritePaths="-{other}"\n' in text(prefix, DROP_IN)
+    assert prefix.asked() == [
+        "systemctl daemon-reload",
+        "systemctl reset-failed ckptd.service",
+        "systemctl restart ckptd.service",
+    ]
+
+
+def test_settings_that_are_there_are_never_written(prefix):
+    """Not even with --root, which is told instead of obeyed."""
+    prefix.places.config.parent.mkdir(parents=True)
+    prefix.places.config.write_text(f'roots = ["{prefix.directory}"]\n')
+    install(prefix)
+    assert prefix.places.config.read_text() == f'roots = ["{prefix.directory}"]\n'
+    with pytest.raises(ServiceError, match="leave --root out"):
+        install(prefix, roots=(prefix.root,))
+
+
+def test_settings_that_make_no_sense_stop_an_install(prefix):
+    """Before anything is touched."""
+    prefix.places.config.parent.mkdir(parents=True)
+    prefix.places.config.write_text("rots = 1\n")
+    with pytest.raises(SettingsError, match="rots"):
+        install(prefix)
+    assert prefix.files() == {"ckptd/ckptd.toml"}
+
+
+def test_relative_paths_are_refused(prefix):
+    """They would mean another directory for the service than for who installs it."""
+    prefix.places.config.parent.mkdir(parents=True)
+    prefix.places.config.write_text('roots = ["trained_models"]\n')
+    with pytest.raises(ServiceError, match="whole path"):
+        install(prefix)
+    assert prefix.files() == {"ckptd/ckptd.toml"}
+
+
+def test_the_environment_of_who_installs_is_no_setting_of_the_service(prefix, monkeypatch):
+    """It is started without."""
+    monkeypatch.setenv("CKPTD_ROOTS", "/elsewhere")
+    install(prefix)
+    assert "/elsewhere" not in text(prefix, DROP_IN)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: "[Service]\nExecStart=/bin/true\n", "did not write"),
+        (lambda ours: ours.replace("WatchdogSec=60", "WatchdogSec=0"), "changed by hand"),
+    ],
+)
+def test_what_a_person_made_is_never_overwritten(prefix, change, words):
+    """A unit of somebody's own, and one of ours that was edited."""
+    install(prefix)
+    unit = prefix.places.units / "ckptd.service"
+    changed = change(unit.read_text())
+    unit.write_text(changed)
+    with pytest.raises(ServiceError, match=words):
+        install(prefix)
+    assert unit.read_text() == changed
+    notes = uninstall(prefix)
+    assert unit.read_text() == changed
+    assert any(str(unit) in note for note in notes)
+
+
+def test_what_somebody_writes_in_the_same_moment_is_not_lost(prefix):
+    """Between the look and the write, and between the look and the removal."""
+    install(prefix)
+    unit = prefix.places.units / "ckptd.service"
+    unit.write_text(stamp("[Service]\n"))
+    replacing = prepare_install(Order(prefix.places), prefix.around, prefix.manager)
+    removing = prepare_uninstall(prefix.places, prefix.around, prefix.manager)
+    unit.write_text("[Service]\nNice=0\n")
+    for plan in (replacing, removing):
+        with pytest.raises(ServiceError):
+            carry_out(prefix, plan)
+    assert unit.read_text() == "[Service]\nNice=0\n"
+
+
+def test_a_masked_unit_is_left_masked(prefix):
+    """`systemctl mask` is a person's will: a link to /dev/null."""
+    prefix.places.units.mkdir(parents=True)
+    (prefix.places.units / "ckptd.service").symlink_to("/dev/null")
+    with pytest.raises(ServiceError, match="did not write"):
+        install(prefix)
+
+
+def test_a_service_that_does_not_start_is_told_with_where_to_look(prefix):
+    """The units stay, so that it can be looked at."""
+    prefix.fail("enable --now")
+    with pytest.raises(ServiceError, match="journalctl -u ckptd"):
+        install(prefix)
+    assert prefix.files() == WRITTEN
+
+
+def test_an_uninstall_takes_what_install_wrote_and_keeps_the_rest(prefix):
+    """Settings, roots and a person's own drop-in stay; then there is nothing left to do."""
+    install(prefix)
+    own = prefix.places.units / "ckptd.service.d" / "override.conf"
+    own.write_text("[Service]\nNice=0\n")
+    prefix.runs("active")
+    prefix.asked()
+    notes = uninstall(prefix)
+    assert prefix.files() == {"ckptd/ckptd.toml", "systemd/system/ckptd.service.d/override.conf"}
+    assert prefix.asked() == ["systemctl disable --now ckptd.service", "systemctl daemon-reload"]
+    assert prefix.root.is_dir()
+    assert any(str(prefix.places.config) in note for note in notes)
+    assert uninstall(prefix)[-1].startswith("the user ckptd stays")
+    assert prefix.asked() == []
+
+
+def test_instances_go_with_the_service(prefix):
+    """Without their template they are nothing."""
+    install(prefix)
+    ecg = dataclasses.replace(prefix.places, service="ckptd@ecg.service", config=prefix.places.config.with_name("ecg.toml"))
+    plan = prepare_install(Order(ecg, (prefix.directory / "ecg",)), prefix.around, prefix.manager)
+    carry_out(prefix, plan)
+    assert "systemd/system/ckptd@ecg.service.d/roots.conf" in prefix.files()
+    assert load_settings(ecg.config, {}, {}).roots == (prefix.directory / "ecg",)
+    prefix.runs("active")
+    prefix.asked()
+    uninstall(prefix)
+    assert prefix.files() == {"ckptd/ckptd.toml", "ckptd/ecg.toml"}
+    assert prefix.asked()[:2] == ["systemctl disable --now ckptd@ecg.service", "systemctl disable --now ckptd.service"]
+
+
+def test_a_timer_instead_of_a_daemon(prefix):
+    """--scan starts the timer; a daemon that is there is named."""
+    prefix.runs("active")
+    _, notes = install(prefix, scan=True)
+    assert "systemctl enable --now ckptd-scan.timer" in prefix.asked()
+    assert any("ckptd.service goes on" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("around", "words"),
+    [
+        ({"is_root": False}, "only root"),
+        ({"has_manager": False}, "not started by systemd"),
+        ({"runtime": (Path("/nowhere/.venv/bin/python"),)}, "make install-service"),
+        ({"closed": Path("/opt/ckptd")}, "chmod o\\+rx /opt/ckptd"),
+        ({"packaged": (Path("/usr/lib/systemd/system/ckptd.service"),)}, "a package brought"),
+    ],
+)
+def test_what_can_not_work_is_refused_in_one_sentence(prefix, around, words):
+    """Before anything is touched."""
+    prefix.around = dataclasses.replace(prefix.around, **around)
+    with pytest.raises(ServiceError, match=words) as refused:
+        install(prefix)
+    assert "\n" not in str(refused.value)
+    assert prefix.files() == set()
+    assert prefix.asked() == []
+
+
+@pytest.mark.parametrize("root", ["/tmp/models", "/home", "/", "/root"])
+def test_roots_that_a_confined_service_can_not_have(prefix, monkeypatch, root):
+    """A temporary directory, which it has of its own, and all homes at once."""
+    monkeypatch.setattr(surroundings, "TEMPORARY", (Path("/tmp"),))
+    places = dataclasses.replace(prefix.places, config=Path("/etc/x.toml"))
+    with pytest.raises(ServiceError):
+        refusing.check_roots(places, (Path(root),), "install")
+    refusing.check_roots(places, (Path("/home/ada/models"), Path("/srv/a")), "install")
+
+
+def test_a_user_needs_a_manager_of_his_own(prefix):
+    """And root has no business there."""
+    places = dataclasses.replace(prefix.places, sysusers=None)
+    for around, words in (
+        (dataclasses.replace(prefix.around, is_root=True), "ordinary user"),
+        (dataclasses.replace(prefix.around, is_root=False, has_manager=False), "linger"),
+    ):
+        with pytest.raises(ServiceError, match=words):
+            refusing.check_authority(places, around, "install")
+
+
+def test_the_status_says_what_stands_and_what_does_not(prefix):
+    """By file, and by what systemd shows."""
+    install(prefix)
+    prefix.runs("failed", Result="watchdog", NRestarts="7", MainPID="0", StatusText="")
+    (prefix.places.units / "ckptd-scan.service").write_text("[Service]\n")
+    wanted = {str(path): wish for path, wish in render_wanted(prefix.places).items()}
+    status = find_status(prefix.places, wanted, prefix.manager)
+    service = next(one for one in status.units if one.unit == "ckptd.service")
+    assert (service.active, service.result, service.restarts, service.pid) == ("failed", "watchdog", 7, None)
+    assert not status.is_fine
+    assert status.files[str(prefix.places.units / "ckptd.service")] == "in place"
+    assert status.files[str(prefix.places.units / "ckptd-scan.service")] == "not written by ckptd"
+    prefix.runs("active", MainPID="42", StatusText="idle")
+    assert find_status(prefix.places, wanted, prefix.manager).is_fine
+
+
+def test_a_dead_systemctl_is_one_sentence(prefix, monkeypatch):
+    """No program, no traceback."""
+    monkeypatch.setenv("PATH", str(prefix.directory))
+    with pytest.raises(CkptdError, match="no such program"):
+        install(prefix)

@@ -1,0 +1,102 @@
+"""What an install and an uninstall do, as values."""
+
+import hashlib
+from pathlib import Path
+
+from ckptd.service.plan import Wanted, plan_install, plan_uninstall
+from ckptd.service.stamp import stamp
+from ckptd.service.steps import Ask, AskManager, MakeDirectory, MakeUser, RemoveFile, WriteFile, describe, describe_done
+
+USERS = Path("/etc/sysusers.d/ckptd.conf")
+UNIT, TEMPLATE = Path("/units/ckptd.service"), Path("/units/ckptd@.service")
+DROP_IN = Path("/units/ckptd.service.d/roots.conf")
+CONFIG, ROOT = Path("/etc/ckptd/ckptd.toml"), Path("/srv/trained_models")
+FILES = {
+    USERS: stamp("u ckptd\n"),
+    UNIT: stamp("[Service]\n"),
+    TEMPLATE: stamp("[Service]\n"),
+    DROP_IN: stamp("[Service]\nReadWritePaths=/srv\n"),
+}
+NOTHING = dict.fromkeys(FILES)
+ALL = {path: text.encode() for path, text in FILES.items()}
+RELOAD = AskManager(Ask.RELOAD)
+
+
+def wanted(*, is_running=False, instances=(), config=None, root=None) -> Wanted:
+    return Wanted(FILES, "ckptd.service", is_running, instances, config, root, USERS)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_a_first_install_does_everything_in_its_order():
+    """Settings, user, root, units, and only then the start: each needs what was before it."""
+    steps = plan_install(wanted(config=(CONFIG, "roots\n"), root=ROOT), NOTHING)
+    assert steps == (
+        WriteFile(CONFIG, "roots\n"),
+        *(WriteFile(path, text) for path, text in FILES.items()),
+        MakeUser(USERS),
+        MakeDirectory(ROOT, is_shared=True),
+        RELOAD,
+        AskManager(Ask.ENABLE, "ckptd.service"),
+    )
+
+
+def test_a_second_install_has_nothing_to_do():
+    """What stands is left alone, and what runs is not disturbed."""
+    assert plan_install(wanted(is_running=True), ALL) == ()
+
+
+def test_an_install_starts_what_does_not_run():
+    """Even where every file is as it should be."""
+    assert plan_install(wanted(), ALL) == (AskManager(Ask.ENABLE, "ckptd.service"),)
+
+
+def test_what_is_of_another_version_is_replaced_and_started_again():
+    """By the digest of what lies there: what somebody writes meanwhile is not lost."""
+    older = stamp("[Service]\nType=exec\n").encode()
+    steps = plan_install(wanted(is_running=True), {**ALL, UNIT: older})
+    assert steps == (WriteFile(UNIT, FILES[UNIT], digest(older)), RELOAD, AskManager(Ask.RESTART, "ckptd.service"))
+
+
+def test_instances_go_along_with_their_template():
+    """After an upgrade none of them runs on with what was."""
+    older = {**ALL, TEMPLATE: stamp("[Service]\nType=exec\n").encode()}
+    steps = plan_install(wanted(is_running=True, instances=("ckptd@ecg.service",)), older)
+    assert steps[-2:] == (AskManager(Ask.RESTART, "ckptd.service"), AskManager(Ask.RESTART, "ckptd@ecg.service"))
+    assert plan_install(wanted(is_running=True, instances=("ckptd@ecg.service",)), ALL) == ()
+
+
+def test_an_uninstall_takes_what_is_ours_and_leaves_what_a_person_made():
+    """Stop first; a file that was changed, and one that ckptd did not write, stay and are named."""
+    changed = FILES[UNIT].replace("[Service]", "[Service]\nNice=0").encode()
+    plan = plan_uninstall({**ALL, UNIT: changed, USERS: b"u ckptd\n"}, ("ckptd.service",))
+    assert plan.steps == (
+        AskManager(Ask.DISABLE, "ckptd.service"),
+        RemoveFile(TEMPLATE, digest(ALL[TEMPLATE])),
+        RemoveFile(DROP_IN, digest(ALL[DROP_IN])),
+        RELOAD,
+    )
+    assert len(plan.notes) == 2
+    assert any(str(UNIT) in note and "changed by hand" in note for note in plan.notes)
+    assert any(str(USERS) in note and "not written by ckptd" in note for note in plan.notes)
+
+
+def test_an_uninstall_of_nothing_does_nothing():
+    """Not even systemd is asked."""
+    assert plan_uninstall(NOTHING, ()).steps == ()
+
+
+def test_every_step_has_words_before_and_after():
+    """A dry run says what would be done, an install what was done."""
+    told = {
+        WriteFile(UNIT, ""): ("write /units/ckptd.service", "wrote /units/ckptd.service"),
+        WriteFile(UNIT, "", "0" * 64): ("replace /units/ckptd.service", "replaced /units/ckptd.service"),
+        RemoveFile(UNIT, ""): ("remove /units/ckptd.service", "removed /units/ckptd.service"),
+        MakeDirectory(ROOT): ("make /srv/trained_models", "made /srv/trained_models"),
+        AskManager(Ask.DISABLE, "x"): ("stop x, now and at each boot", "stopped x, now and at each boot"),
+    }
+    assert {step: (describe(step), describe_done(step)) for step in told} == told
+    for step in (MakeDirectory(ROOT, is_shared=True), MakeUser(USERS), *(AskManager(ask, "x") for ask in Ask)):
+        assert describe_done(step) != describe(step)

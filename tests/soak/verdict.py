@@ -1,0 +1,167 @@
+"""What is left when the disturbers have gone: everything is indexed, nothing is torn, nothing leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ckptd.index.store import Store
+from ckptd.model import GONE_STATES, Record, Status
+from tests.soak.actors import World
+
+#: Memory that one daemon may gain while it is left alone with the arrivals, bytes a minute: an hour of it would be 15 MB.
+MOST_SLOPE_BYTES = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        what: in words.
+        value: as it is shown.
+        is_right: False fails the run.
+    """
+
+    what: str
+    value: str
+    is_right: bool = True
+
+
+def find_unindexed(world: World) -> list[str]:
+    """Give each file that lies there and is not known with its very content; nothing else may be waited for."""
+    store = Store.open(world.root / ".ckptd" / "index.sqlite")
+    try:
+        known = {record.path: record for record in store.records(None, sort="path", reverse=False, limit=None)}
+    finally:
+        store.close()
+    return [path for path, digest in _digests(world).items() if path not in known or not _is_known(known[path], digest)]
+
+
+def judge(world: World, samples: list[tuple[float, int]], descriptors_before: int) -> list[Line]:
+    """Look at everything once the daemon has nothing to do, and stop it.
+
+    Args:
+        world: as the actors left it.
+        samples: seconds and bytes of memory of the last daemon, while it was left alone with the arrivals.
+        descriptors_before: of the last daemon, when it had just begun.
+    """
+    lines = [Line(what, f"{count:,}") for what, count in sorted(world.deeds.items())]
+    unindexed = find_unindexed(world)
+    lines.append(Line("checkpoints there", f"{len(_digests(world)):,}"))
+    lines.append(_none("not indexed, or with another content", unindexed))
+    lines.append(_none("lost: saved, removed by nobody, and neither there nor taken away by the policy", _find_lost(world)))
+    lines.append(_none("torn metadata files", _find_torn(world)))
+    lines += _count_work(world)
+    now = count_descriptors(world.daemon.pid)
+    lines.append(
+        Line(
+            "descriptors beside those of children, at its start and now",
+            f"{descriptors_before}, {now}",
+            now <= descriptors_before + 6,
+        )
+    )
+    lines.append(_slope(samples))
+    lines.append(_none("log lines that are a traceback", _find_faults(world)))
+    status = world.daemon.stop()
+    lines.append(Line("exit status of the daemon", str(status), status == 0))
+    lines.append(_none("processes left", _find_left(world)))
+    lines.append(_none("scratch and temporary files left", _find_scratch(world.root)))
+    lines.append(_none("canaries: code out of a file ran", [str(path) for path in world.daemon.log.parent.glob("canary*")]))
+    return lines
+
+
+def _find_faults(world: World) -> list[str]:
+    """Give each traceback that a daemon or a job logged; of a killed process the last line may be half a line."""
+    logs = (path.read_text(errors="replace").splitlines() for path in world.daemon.log.parent.glob("*.log"))
+    return [line[-300:] for lines in logs for line in lines if '"exception"' in line or line.startswith("Traceback")]
+
+
+def count_descriptors(pid: int) -> int:
+    """Count what a process has open, less the socket and the descriptor that it keeps of each child."""
+    children = len(psutil.Process(pid).children())
+    return len(os.listdir(f"/proc/{pid}/fd")) - 2 * children
+
+
+def _count_work(world: World) -> list[Line]:
+    """Say what the daemons did, so that nobody takes a quiet run for a good one."""
+    with closing(sqlite3.connect(f"file:{world.root}/.ckptd/index.sqlite?mode=ro", uri=True)) as index:
+        events = dict(index.execute("SELECT what, count(*) FROM audit GROUP BY what"))
+        runs = dict(index.execute("SELECT job || ' ' || outcome, count(*) FROM job_runs GROUP BY 1"))
+    wanted = ("checkpoint.ready", "checkpoint.rejected", "checkpoint.trashed", "checkpoint.purged", "export.verified")
+    lines = [Line(f"audit: {what}", f"{events.get(what, 0):,}") for what in wanted]
+    return [*lines, Line("runs of jobs", ", ".join(f"{name} {count}" for name, count in sorted(runs.items())))]
+
+
+def _none(what: str, found: list[str]) -> Line:
+    shown = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
+    return Line(what, f"{len(found)}" + (f" ({shown})" if found else ""), not found)
+
+
+def _slope(samples: list[tuple[float, int]]) -> Line:
+    """Fit a line through the memory of the later half: the first minutes fill caches."""
+    late = samples[len(samples) // 2 :]
+    if len(late) < 3:
+        return Line("memory", "too short to tell")
+    mean_t = sum(at for at, _ in late) / len(late)
+    mean_b = sum(size for _, size in late) / len(late)
+    spread = sum((at - mean_t) ** 2 for at, _ in late) or 1.0
+    slope = 60 * sum((at - mean_t) * (size - mean_b) for at, size in late) / spread
+    minutes = (late[-1][0] - late[0][0]) / 60
+    text = f"{late[-1][1] / 1e6:.1f} MB, {slope / 1024:+.0f} KiB a minute over {minutes:.1f} min"
+    # In the short form two minutes of arrivals are all there is: a page here or there would make the slope.
+    return Line("memory of the daemon", text, slope <= MOST_SLOPE_BYTES or minutes < 3)
+
+
+def _digests(world: World) -> dict[str, str]:
+    found = {}
+    for path in world.root.rglob("*.pth"):
+        relative = path.relative_to(world.root)
+        if not any(part.startswith(".") for part in relative.parts) and relative.parts[0] != "archives":
+            found[str(relative)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def _is_known(record: Record, digest: str) -> bool:
+    """Say whether the index speaks of this very content; what is no checkpoint may have no digest."""
+    return record.sha256 == digest or (record.sha256 is None and record.status is Status.NOT_A_CHECKPOINT)
+
+
+def _find_lost(world: World) -> list[str]:
+    store = Store.open(world.root / ".ckptd" / "index.sqlite")
+    try:
+        places = store.load_places(str(world.root))
+        gone = {path for path, place in places.items() if place.state in GONE_STATES}
+    finally:
+        store.close()
+    return [path for path in world.saved if not (world.root / path).exists() and path not in gone and path not in world.mine]
+
+
+def _find_torn(world: World) -> list[str]:
+    torn = []
+    for path in world.root.rglob("*_metadata.json"):
+        try:
+            json.loads(path.read_text())
+        except ValueError:
+            torn.append(str(path.relative_to(world.root)))
+    return torn
+
+
+def _find_left(world: World) -> list[str]:
+    """Give each process of a daemon that outlived it."""
+    left = [child for child in world.children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    _, left = psutil.wait_procs(left, timeout=10)
+    return [f"{child.pid} {' '.join(child.cmdline())[:60]}" for child in left]
+
+
+def _find_scratch(root: Path) -> list[str]:
+    found = [*root.rglob(".ckptd-*")]
+    found += [path for path in (root / ".ckptd" / "scratch").rglob("*") if path.is_file()]
+    return [str(path.relative_to(root)) for path in found]
