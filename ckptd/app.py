@@ -65,14 +65,17 @@ class App:
         self._store: Store | None = None
         self._who: Callable[[], str] = who_asks
         self._only_of: int | None = None
+        self._stop: Callable[[], bool] = _go_on
 
-    def act_for(self, name: str, only_of: int | None) -> None:
+    def act_for(self, name: str, only_of: int | None, stop: Callable[[], bool]) -> None:
         """Do everything in somebody else's name.
 
         Args:
             name: his, for the record.
             only_of: user id whose files alone are brought back; None for everybody's.
+            stop: True once he does not wait any longer.
         """
+        self._stop = stop
         self._who = lambda: name
         self._only_of = only_of
 
@@ -259,7 +262,7 @@ class App:
                 stack.enter_context(hold_jobs(ensure_state_dir(state_dir), roots, job))
             journal, log = Journal(state_dir), structlog.get_logger()
             yield JobContext(
-                self.settings, store, journal, roots, state_dir, self._now, store.run, _go_on, log, only_of=self._only_of
+                self.settings, store, journal, roots, state_dir, self._now, store.run, self._stop, log, only_of=self._only_of
             )
 
     def plan(self, at: float | None = None) -> Planned:

@@ -13,21 +13,21 @@ begins again with them in the same process, else it goes on with the old ones an
 from __future__ import annotations
 
 import gc
-import os
 import selectors
-import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from types import FrameType
 from typing import Any, Protocol
 
 import structlog
 
 from ckptd import __version__
-from ckptd.errors import CkptdError, IndexUnavailableError, RootLostError, SettingsError
+from ckptd.errors import CkptdError, IndexUnavailableError, SettingsError
+from ckptd.index.store import Store
 from ckptd.jobs.clockwork import Clockwork, RunningJob
+from ckptd.jobs.controlling import Controlling
+from ckptd.jobs.controlling import open_side as open_control
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.inbox import Inbox, Mail
 from ckptd.jobs.opening import open_store_lean
@@ -36,12 +36,14 @@ from ckptd.jobs.rescans import Rescans
 from ckptd.jobs.schedule import find_timetables, start_schedule
 from ckptd.jobs.sides import Beside, Side, open_sides
 from ckptd.jobs.standing import Board, Phase, Sign
+from ckptd.jobs.state_guard import check_state
 from ckptd.jobs.vantage import Circumstances, Vantage
 from ckptd.jobs.vital import Vital, find_overdue
 from ckptd.jobs.watching import Watching
 from ckptd.opening import INDEX_NAME, open_engine
 from ckptd.policy.retry import find_next_try
 from ckptd.service.manager import ServiceManager
+from ckptd.service.signals import hear_signals, take_signals
 from ckptd.settings import Settings
 
 _log = structlog.get_logger()
@@ -54,8 +56,6 @@ INDEX_PAUSE_SECONDS = 1.0
 #: takes the core from a worker each time and finds every cache cold.  Measured for 1,000 files on a busy machine, best of five:
 #: 0.83 ms of the loop a file instead of 1.12, in some 60 rounds instead of 700.
 GATHERING_SECONDS = 0.004
-#: The end comes within so long, seconds, in good order or not.
-MOST_STOP_SECONDS = 9.5
 #: How often at most it is said how the daemon stands, seconds.
 PUBLISH_SECONDS = 1.0
 #: What the schedule may be silent beside three of its own rounds, and what a deadline of the workers may be past, seconds.
@@ -69,6 +69,12 @@ YOUNG_OBJECTS = 10_000
 
 #: Reads the settings anew, from the same sources as at the start; SettingsError when they can't be used.
 Reread = Callable[[], Settings]
+#: Takes settings that are in use from now on.
+Use = Callable[[Settings], None]
+
+
+def _use_as_they_are(_settings: Settings) -> None:
+    """Leave the log as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +85,19 @@ class Course:
         settings: in use from now on.
         settings_at: when they were read, seconds since the epoch.
         problem: why newer ones are not in use; None when there are none.
-        before: the settings to go back to when these can't be used after all.
+        before: the settings to go back to when these can't be used after all, and when those were read.
         adopted: the job that runs meanwhile.
         paused: when a pause ends, monotonic seconds and seconds since the epoch.
+        control: the socket of people, which listens on.
     """
 
     settings: Settings
     settings_at: float
     problem: str | None = None
-    before: Settings | None = None
+    before: tuple[Settings, float] | None = None
     adopted: RunningJob | None = None
     paused: tuple[float, float] | None = None
+    control: Controlling | None = None
 
 
 class _Due(Protocol):
@@ -103,12 +111,13 @@ class _EndingError(Exception):
     """Leave a walk through a root: the daemon is to end."""
 
 
-def run(settings: Settings, reread: Reread | None = None) -> int:
+def run(settings: Settings, reread: Reread | None = None, use: Use = _use_as_they_are) -> int:
     """Look after the roots until SIGTERM or SIGINT; the exit status.
 
     Args:
         settings: to begin with.
         reread: for SIGHUP and `ckptd reload`; without it the settings stay as they are.
+        use: called with settings that are in use from now on, for what lies outside of the daemon, as its log.
 
     Raises:
         AlreadyRunningError: another daemon holds the state directory.
@@ -116,9 +125,10 @@ def run(settings: Settings, reread: Reread | None = None) -> int:
     """
     manager, inbox = ServiceManager(), Inbox()
     course: Course | None = Course(settings, time.time())
-    _take_signals(inbox)
+    take_signals(inbox.stop, inbox.reread)
     try:
         while course is not None:
+            use(course.settings)
             course = _serve(course, inbox, manager, reread)
     finally:
         inbox.close()
@@ -132,15 +142,23 @@ def _serve(course: Course, inbox: Inbox, manager: ServiceManager, reread: Reread
         try:
             engine = stack.enter_context(
                 open_engine(
-                    course.settings, selector, want_rescan=inbox.rescan, next_try=find_next_try, open_store=open_store_lean
+                    course.settings,
+                    selector,
+                    want_rescan=inbox.rescan,
+                    next_try=find_next_try,
+                    open_store=open_store_lean if course.before is None and course.problem is None else Store.open,
+                    waits_for_roots=True,
                 )
             )
+            if course.before is None and course.problem is None:  # after the start, which may have forked
+                hear_signals()
             daemon = Daemon(course, engine, selector, inbox, manager, reread)
         except CkptdError as error:
             if course.before is None:
                 raise
             _log.error("settings.rejected", reason=str(error))
-            return replace(course, settings=course.before, before=None, problem=str(error))
+            settings, settings_at = course.before
+            return replace(course, settings=settings, settings_at=settings_at, before=None, problem=str(error))
         return daemon.run()
 
 
@@ -193,8 +211,17 @@ class Daemon:
         self._published_at = self._alive_at = -LONGEST_SLEEP_SECONDS
         self._publish_at: float | None = None
         self._set_paused(paused=self._paused is not None)
+        engine.ingest.breathe = self._breathe
         selector.register(inbox, selectors.EVENT_READ, lambda: None)
-        self._sides: list[Side] = open_sides(Beside(settings, engine, selector, self._board, self))
+        beside = Beside(settings, engine, selector, self._board, self)
+        self._sides: list[Side] = open_sides(beside)
+        try:
+            self._control = open_control(beside, course.control)
+        except CkptdError:
+            self._close_sides()
+            raise
+        if self._control is not None:
+            self._sides.append(self._control)
 
     # — the way through —
 
@@ -203,6 +230,8 @@ class Daemon:
         self._watching.start()
         self._start_schedule()
         roots = [root.path for root in self._engine.roots]
+        gc.unfreeze()  # the daemon of before a reload, which is a ring of parts
+        gc.collect()
         gc.freeze()  # what was imported stays for ever: the collector need not walk it again each time
         gc.set_threshold(YOUNG_OBJECTS)
         _log.info("daemon.started", version=__version__, roots=roots, state=str(self._engine.state_dir))
@@ -214,8 +243,7 @@ class Daemon:
             self._tell_end()
             self._schedule.shutdown(wait=False)
             self._watching.stop()
-            for side in self._sides:
-                side.close()
+            self._close_sides()
             adopted = None if self._next is None else self._clockwork.release()
             self._clockwork.stop()
         self._engine.exporting.close()
@@ -224,7 +252,15 @@ class Daemon:
             _log.info("daemon.stopped", **asdict(self._engine.ingest.counts))
             return None
         self._inbox.forget()
-        return replace(self._next, adopted=adopted)
+        return replace(self._next, adopted=adopted, control=self._control)
+
+    def _close_sides(self) -> None:
+        """Close what stands beside the loop; the socket listens on where the daemon goes on."""
+        for side in self._sides:
+            if self._next is not None and side is self._control:
+                self._control.release()
+            else:
+                side.close()
 
     def _tell_end(self) -> None:
         if self._next is None:
@@ -278,22 +314,20 @@ class Daemon:
         if self._schedule is not None:
             self._schedule.shutdown(wait=False)
         watch = self._settings.watch
-        self._scheduler.answer()
-        self._scheduler.ask(time.monotonic())
+        self._scheduler.beat(time.monotonic())
         self._schedule = start_schedule(
             self._inbox,
             len(self._engine.roots),
             reconcile_seconds=watch.reconcile_seconds,
             guard_seconds=watch.guard_seconds,
             timetables=self._timetables.values(),
+            beat=lambda: self._scheduler.beat(time.monotonic()),
         )
 
     def _read_mail(self, mail: Mail) -> None:
         if mail.guard:
-            self._scheduler.answer()
-            self._scheduler.ask(time.monotonic())
             self._watching.guard()
-            self._check_state()
+            check_state(self._engine, INDEX_NAME)
         for number, why in mail.rescans.items():
             self._rescans.want(number, why)
         for number, why in self._rescans.take():
@@ -319,7 +353,7 @@ class Daemon:
             raise _EndingError
         now = time.monotonic()
         self._board.beat(now)
-        if not self._unwell:
+        if all(sign.ok for sign in (*self._watching.signs(), self._scheduler.sign(now))):
             self._say_alive(now)
 
     # — what it tells of itself —
@@ -381,13 +415,13 @@ class Daemon:
         self._unwell = set(unwell)
 
     def _find_alive_due(self) -> float | None:
-        if self._manager.watchdog_seconds is None:
+        if self._manager.watchdog_seconds is None or self._unwell:
             return None
         return self._alive_at + self._manager.watchdog_seconds * _WATCHDOG_SHARE
 
     def _say_alive(self, now: float) -> None:
-        due = self._find_alive_due()
-        if due is not None and now >= due:
+        patience = self._manager.watchdog_seconds
+        if patience is not None and now >= self._alive_at + patience * _WATCHDOG_SHARE:
             self._alive_at = now
             self._manager.alive()
 
@@ -400,7 +434,8 @@ class Daemon:
             seconds: after which it goes on by itself.
         """
         self._paused = time.monotonic() + seconds, time.time() + seconds
-        self._phase = Phase.PAUSED
+        if self._phase is not Phase.STARTING:
+            self._phase = Phase.PAUSED
         self._set_paused(paused=True)
         _log.warning("daemon.paused", seconds=seconds)
         self._publish(time.monotonic())
@@ -410,7 +445,8 @@ class Daemon:
         if self._paused is None:
             return
         self._paused = None
-        self._phase = Phase.RUNNING
+        if self._phase is not Phase.STARTING:
+            self._phase = Phase.RUNNING
         self._set_paused(paused=False)
         self._clockwork.resume()
         _log.info("daemon.resumed")
@@ -422,7 +458,8 @@ class Daemon:
         problem = "this process cannot read its settings again"
         try:
             if self._reread is not None:
-                self._next = Course(self._reread(), time.time(), before=self._settings, paused=self._paused)
+                before = self._settings, self._course.settings_at
+                self._next = Course(self._reread(), time.time(), before=before, paused=self._paused)
                 _log.info("settings.reloaded")
                 return None
         except SettingsError as error:
@@ -436,44 +473,3 @@ class Daemon:
     def _set_paused(self, *, paused: bool) -> None:
         for part in (self._engine.ingest, self._engine.exporting, self._clockwork):
             part.is_paused = paused
-
-    def _check_state(self) -> None:
-        """End when somebody removed the state: nothing that is written there is found again, and a second daemon may start.
-
-        Raises:
-            RootLostError: the lock, the index or all of it is gone from a place that is still there.
-        """
-        engine = self._engine
-        if engine.lock.still_held() and (engine.state_dir / INDEX_NAME).exists():
-            return
-        within = next((root for root in engine.roots if engine.state_dir.is_relative_to(root.path)), None)
-        if within is None:
-            is_taken_away = engine.state_dir.exists()  # else the share on which it lies is away
-        else:
-            is_made_again = os.fstat(within.handle.fd).st_nlink == 0 and os.path.isdir(within.path)
-            is_taken_away = is_made_again or _is_at(within.handle.fd, within.path)
-        if is_taken_away:
-            why = "the index or the lock in it was removed while ckptd ran"
-            raise RootLostError("keep the state", path=engine.state_dir, why=why, cure="start ckptd again: it begins anew")
-
-
-def _is_at(fd: int, path: str) -> bool:
-    """Tell whether an open directory is the one that lies at a path now."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except OSError:
-        return False
-
-
-def _take_signals(inbox: Inbox) -> None:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        inbox.stop()
-        # Whatever stands in the way, a dead share or a thread that never ends: SIGALRM ends the process, as a kill would.
-        signal.setitimer(signal.ITIMER_REAL, MOST_STOP_SECONDS)
-
-    def reread(_number: int, _frame: FrameType | None) -> None:
-        inbox.reread()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, reread)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ckptd.errors import IndexUnavailableError
+from ckptd.errors import IndexUnavailableError, RootLostError
 from ckptd.export.runner import Runner, Told
 from ckptd.index.store import Store
 from ckptd.jobs.asking import Drive, run_until_idle
@@ -40,7 +40,7 @@ from ckptd.settings.places import find_state_dir as find_state_dir
 from ckptd.storage.journal import Journal
 from ckptd.storage.lock import hold
 from ckptd.storage.state import ensure_state_dir
-from ckptd.watch.wanted import compile_wanted
+from ckptd.watch.wanted import Wanted, compile_wanted
 
 #: The index in the state directory; embedded SQLite.
 INDEX_NAME = "index.sqlite"
@@ -55,6 +55,7 @@ def open_engine(
     next_try: NextTry,
     open_store: Callable[[Path], Store] = Store.open,
     index: str = INDEX_NAME,
+    waits_for_roots: bool = False,
 ) -> Iterator[Engine]:
     """Take the lock and build the stages; give everything back at the end.
 
@@ -65,6 +66,7 @@ def open_engine(
         next_try: says when a failed inspection is tried again; a single pass doesn't wait for that.
         open_store: opens the index; for a process that lives long, `open_store_lean`.
         index: file name in the state directory; a reindex builds another one beside it.
+        waits_for_roots: take a root that the index knows and that is not there for an incident, and wait for it.
 
     Raises:
         AlreadyRunningError: another process holds the lock.
@@ -72,7 +74,11 @@ def open_engine(
     """
     wanted = compile_wanted(settings.suffixes, settings.ignore)
     with ExitStack() as stack:
-        roots = [stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(settings.roots)]
+        away: dict[int, RootLostError] = {}
+        roots = [
+            stack.enter_context(_open_root(number, path, wanted, away if waits_for_roots else None))
+            for number, path in enumerate(settings.roots)
+        ]
         state_dir = ensure_state_dir(find_state_dir(settings))
         lock = stack.enter_context(hold(state_dir))
         started_at = time.time()
@@ -86,6 +92,8 @@ def open_engine(
         reading = stack.enter_context(closing(Reading(selector, settings.inspect, time.monotonic)))
         for root in roots:
             root.learn(*store.load_root(root.path))
+            if root.number in away and root.root_id is None and not root.files:
+                raise away[root.number]  # nobody ever saw it: a slip in the settings
             root.look_again()
             store.save_root(root.path, root.root_id)
         root_locks = stack.enter_context(hold_roots(state_dir, roots))
@@ -115,6 +123,17 @@ def open_engine(
         exporting.sweep(started_at)
         yield Engine(roots, store, journal, ingest, exporting, reading, lock, root_locks, state_dir, started_at)
         ingest.close()
+
+
+def _open_root(number: int, path: Path, wanted: Wanted, away: dict[int, RootLostError] | None) -> WatchedRoot:
+    """Open a root; with `away`, one that is not there is noted in it and stands in for itself."""
+    try:
+        return WatchedRoot.open(number, path, wanted)
+    except RootLostError as error:
+        if away is None:
+            raise
+        away[number] = error
+        return WatchedRoot.away(number, path, wanted, error.why)
 
 
 @contextmanager

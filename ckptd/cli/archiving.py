@@ -9,6 +9,7 @@ import click
 from ckptd.cli.human import format_time, plural
 from ckptd.cli.output import print_json
 from ckptd.cli.progress import Steps
+from ckptd.cli.remote import pass_on
 from ckptd.cli.request import current_request
 from ckptd.cli.table import Column, show_table
 from ckptd.cli.verbs import FINE, USAGE, common_options, verb, write_exit_status
@@ -41,14 +42,19 @@ class _ArchiveGroup(click.Group):
 @click.group("archive", cls=_ArchiveGroup, invoke_without_command=True, subcommand_metavar="[QUERY] | VERB")
 @common_options
 @click.pass_context
-def archive(ctx: click.Context) -> None:
+def archive(ctx: click.Context) -> int:
     """Put checkpoints into an archive that was read back, or verify archives.
 
     "ckptd archive QUERY" archives what fits the query of "ckptd find"; without a query, what the policy would archive. The
     originals stay where they are, unless --remove moves them to the trash.
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(write, query=None, format_name=None, remove=False, as_json=False)
+    if ctx.invoked_subcommand is not None:
+        return 0
+    passed_on = pass_on(ctx, current_request())
+    if passed_on is not None:
+        return passed_on
+    status: int = ctx.invoke(write, query=None, format_name=None, remove=False, as_json=False)
+    return status
 
 
 @verb("write", exit_status={0: "every checkpoint is in a verified archive", 1: "one could not be archived", **USAGE, **_BUSY})

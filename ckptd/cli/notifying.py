@@ -8,6 +8,7 @@ import click
 
 from ckptd.cli.human import format_time
 from ckptd.cli.output import print_json
+from ckptd.cli.remote import pass_on
 from ckptd.cli.request import current_request
 from ckptd.cli.table import Column, show_table
 from ckptd.cli.verbs import FINE, USAGE, common_options, verb, write_exit_status
@@ -39,6 +40,9 @@ def notify(context: click.Context, *, as_json: bool) -> int:
     """
     if context.invoked_subcommand is not None:
         return 0
+    passed_on = pass_on(context, current_request())
+    if passed_on is not None:
+        return passed_on
     with current_request().open_app() as app:
         alerts, channels = app.alerts(), app.channels()
     if as_json:
@@ -48,7 +52,14 @@ def notify(context: click.Context, *, as_json: bool) -> int:
     return 1 if alerts or any(one.trouble for one in channels) else 0
 
 
-@verb("test", exit_status={0: "every channel took the message", 1: "one did not; the reason is told", **USAGE})
+@verb(
+    "test",
+    exit_status={
+        0: "every channel took the message",
+        1: "one did not, or refused somebody who is to get it; the reason is told",
+        **USAGE,
+    },
+)
 @click.option("--channel", metavar="NAME", help="Only this one: webhook, email or command. Default: all that are set.")
 def test(channel: str | None, *, as_json: bool) -> int:
     """Send a message that says that it is a test, and say what became of it.
@@ -61,9 +72,8 @@ def test(channel: str | None, *, as_json: bool) -> int:
         print_json([_tried_to_json(one) for one in tried])
     else:
         for one in tried:
-            verdict = click.style(f"not taken: {escape(one.trouble, 1_000)}", fg="red") if one.trouble else "taken"
-            click.echo(f"{one.channel}: {verdict}")
-    return 1 if any(one.trouble for one in tried) else 0
+            click.echo(f"{one.channel}: {_judge(one)}")
+    return 1 if any(one.trouble or one.remark for one in tried) else 0
 
 
 notify.add_command(test)
@@ -110,4 +120,10 @@ def _channel_to_json(one: ChannelView) -> dict[str, Any]:
 
 
 def _tried_to_json(one: Tried) -> dict[str, Any]:
-    return {"channel": one.channel, "message": one.message, "trouble": one.trouble}
+    return {"channel": one.channel, "message": one.message, "trouble": one.trouble, "remark": one.remark}
+
+
+def _judge(one: Tried) -> str:
+    if one.trouble:
+        return click.style(f"not taken: {escape(one.trouble, 1_000)}", fg="red")
+    return click.style(f"taken, but {escape(one.remark, 1_000)}", fg="yellow") if one.remark else "taken"

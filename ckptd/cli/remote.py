@@ -7,9 +7,10 @@ to somebody else, so that nobody beside the daemon's user has to read it.  Else 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,7 @@ REMOTE: Mapping[str, Remote] = {
     "archives": _read(),
     "trash ls": _read(),
     "jobs": _read(),
+    "notify": _read(),
     "report": _read(),
     "pin": _write("mark"),
     "unpin": _write("mark"),
@@ -68,9 +70,11 @@ REMOTE: Mapping[str, Remote] = {
     "trash restore": _write("restore"),
     "trash purge": _write("steer", "everything"),
     "apply": _write("steer", "confirm"),
+    "archive": _write("steer"),
     "archive write": _write("steer", "format_name", "remove"),
     "archive verify": _write("steer"),
     "jobs run": _write("steer"),
+    "notify test": _write("steer", "channel"),
 }
 
 
@@ -81,10 +85,16 @@ class Asker:
     Attributes:
         peer: who he is.
         rules: what that allows.
+        asked_to_end: signals that came, once it heeds them.
     """
 
     peer: Peer
     rules: Rules
+    asked_to_end: list[int] = field(default_factory=list)
+
+    def heed(self) -> None:
+        """Take SIGTERM for a wish to end at the next safe point; what only reads ends at once."""
+        signal.signal(signal.SIGTERM, lambda number, _frame: self.asked_to_end.append(number))
 
     @property
     def name(self) -> str:
@@ -119,6 +129,9 @@ def pass_on(context: click.Context, request: Request) -> int | None:
     remote = REMOTE.get(path)
     if request.asker is not None:
         _check(path, remote, context, request.asker)
+        request.is_allowed = True
+        if remote is not None and remote.writes:
+            request.asker.heed()
         return None
     if remote is None or not request.is_plain or not _fits(context, remote):
         return None
@@ -177,13 +190,15 @@ def _ask(request: Request, settings: Settings, remote: Remote) -> int | None:
         raise
 
 
-def ask_daemon(request: Request, settings: Settings, asked: Asked) -> tuple[int, Mapping[str, object]]:
-    """Ask the daemon, show what it complains of, and give the exit status and what it said.
+def ask_daemon(
+    request: Request, settings: Settings, asked: Asked, *, is_quiet: bool = False
+) -> tuple[int, Mapping[str, object]]:
+    """Ask the daemon, show what it complains of unless it is to be quiet, and give the exit status and what it said.
 
     Raises:
         NotReachableError: no daemon answers.
     """
-    from ckptd.control.asking import ask, find_sockets
+    from ckptd.control.asking import ask, find_sockets, is_trusted
     from ckptd.settings.places import find_config, find_state_dir
     from ckptd.text import escape
 
@@ -192,8 +207,8 @@ def ask_daemon(request: Request, settings: Settings, asked: Asked) -> tuple[int,
         settings.control.socket, find_state_dir(settings), None if config is None else config.stem, os.environ
     )
     sys.stdout.flush()
-    answer = ask(places, asked, (_find_stream(sys.stdout, 1), _find_stream(sys.stderr, 2)))
-    for line in answer.problem.splitlines():
+    answer = ask(places, asked, _copy, lambda place, uid: is_trusted(place, uid, settings.control.socket))
+    for line in () if is_quiet else answer.problem.splitlines():
         click.echo(f"ckptd: {escape(line, 4_000)}", err=True)
     return answer.status, answer.value
 
@@ -235,8 +250,11 @@ def _is_ours(state_dir: Path) -> bool | None:
         return False
 
 
-def _find_stream(stream: object, usual: int) -> int:
+def _copy(stream: int, data: bytes) -> None:
+    """Put out what the command put out, to where this one's would go."""
+    target = sys.stdout if stream == 1 else sys.stderr
     try:
-        return int(stream.fileno())  # type: ignore[attr-defined]  # a stream that a test put there may have none
-    except (AttributeError, OSError, ValueError):
-        return usual
+        target.buffer.write(data)
+    except AttributeError:  # a stream that a test put there may have no bytes
+        target.write(data.decode("utf-8", "replace"))
+    target.flush()

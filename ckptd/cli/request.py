@@ -6,10 +6,13 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ckptd.errors import UsageError
 
 if TYPE_CHECKING:
     from ckptd.app import App
@@ -34,6 +37,7 @@ class Request:
         settings: used instead of all that could be read; once they were read, those.
         asker: in whose name this process runs; None when he runs it himself.
         arguments: of the command line, as they were given.
+        is_allowed: it was looked at whether the asker may have this verb.
     """
 
     roots: tuple[Path, ...] = ()
@@ -42,6 +46,7 @@ class Request:
     settings: Settings | None = None
     asker: Asker | None = None
     arguments: Sequence[str] = ()
+    is_allowed: bool = False
 
     def load_settings(self, **overrides: Any) -> Settings:
         """Read the settings with what the command line says above them; the daemon's are not read again by whom it asks."""
@@ -70,11 +75,13 @@ class Request:
         """Open the index and what belongs to it for as long as the block lasts; only trouble is logged meanwhile."""
         from ckptd.logs import configure_logs  # structlog: 150 ms, but then the index takes 300 ms
 
+        if self.asker is not None and not self.is_allowed:
+            raise UsageError("this verb can't be asked of the daemon", cure="say it as the daemon's user")
         settings = self.load_settings()
         configure_logs(settings.log, quiet=True)
         app = self.build_app(settings)
         if self.asker is not None:
-            app.act_for(self.asker.name, self.asker.owner)
+            app.act_for(self.asker.name, self.asker.owner, partial(bool, self.asker.asked_to_end))
         try:
             yield app
         finally:

@@ -39,11 +39,14 @@ def run(*, as_json: bool) -> int:
     request, overrides = current_request(), {"log": {"format": "json"}} if as_json else {}
 
     def read() -> Settings:
-        settings = request.load_settings(**overrides)
-        configure_logs(settings.log)
-        return settings
+        return request.load_settings(**overrides)
 
-    return daemon.run(read(), read)
+    def use(settings: Settings) -> None:
+        configure_logs(settings.log)
+
+    settings = read()
+    use(settings)
+    return daemon.run(settings, read, use)
 
 
 @verb(

@@ -78,7 +78,8 @@ def install(*, user: bool, instance: str | None, scan: bool, dry_run: bool, as_j
 
     Units go to /etc/systemd/system. What they may write comes from the settings in /etc/ckptd/ckptd.toml, or --config; where
     there are none they are written, with the roots of --root, else /srv/trained_models. A second install changes what is not
-    as it should be, and nothing else; a file that ckptd did not write, or that was changed by hand, is never replaced.
+    as it should be, and nothing else: it keeps to the --config of the first, and a file that ckptd did not write, or that was
+    changed by hand, is never replaced.
     """
     from ckptd.service.installing import Order, prepare_install
 
@@ -122,6 +123,7 @@ def status(*, user: bool, instance: str | None, as_json: bool) -> int:
 
 
 def _look(*, user: bool, instance: str | None) -> tuple[Places, Surroundings, Systemctl]:
+    from ckptd.service.finding import take_over
     from ckptd.service.places import find_system_places, find_user_places
     from ckptd.service.surroundings import look_around
     from ckptd.service.systemctl import Systemctl
@@ -131,6 +133,8 @@ def _look(*, user: bool, instance: str | None) -> tuple[Places, Surroundings, Sy
         raise click.UsageError("--user, --instance and --config go without each other: each says which settings are read")
     own = None if config is None else Path(os.path.abspath(config))
     places = find_user_places(os.environ) if user else find_system_places(instance, own)
+    if own is None:
+        places = take_over(places)
     return places, look_around(places, os.environ), Systemctl(is_system=places.is_system)
 
 

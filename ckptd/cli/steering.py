@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -12,8 +13,11 @@ from ckptd.cli.remote import ask_daemon, build_request
 from ckptd.cli.request import current_request
 from ckptd.cli.table import Column, show_table
 from ckptd.cli.verbs import USAGE, verb
+from ckptd.control.protocol import NotReachableError
 from ckptd.text import escape
 
+#: How long a reload is waited for, seconds: a large index is opened and a root looked at in less.
+_RELOAD_SECONDS = 60.0
 _AWAY = {4: "no daemon answers, or it does not answer you"}
 
 
@@ -63,7 +67,30 @@ def reload(*, as_json: bool) -> int:
 
     A job that runs goes on with the settings that it began with.
     """
-    return _order("reload", as_json=as_json, done="the settings were read, and are in use")
+    code, _ = _ask("reload")
+    problem = None if code else _wait_for_settings()
+    if problem is not None:
+        code = 2
+        click.echo(f"ckptd: {escape(problem, 4_000)}", err=True)
+    if as_json:
+        print_json({"status": code})
+    elif not code:
+        click.echo("the new settings are in use")
+    return code
+
+
+def _wait_for_settings() -> str | None:
+    """Wait until the daemon has begun again; give why it goes on with the settings from before, None when it does not.
+
+    What is asked after a reload is answered by the loop that comes after it.
+    """
+    deadline = time.monotonic() + _RELOAD_SECONDS
+    while time.monotonic() < deadline:
+        code, now = _ask("status", is_patient=True)
+        if not code and now["phase"] != "starting":
+            return None if now["settings_problem"] is None else str(now["settings_problem"])
+        time.sleep(0.1)
+    return f"the daemon has not gone on within {_RELOAD_SECONDS:.0f} seconds"
 
 
 def _order(what: str, *, as_json: bool, done: str, seconds: float = 0.0) -> int:
@@ -75,10 +102,16 @@ def _order(what: str, *, as_json: bool, done: str, seconds: float = 0.0) -> int:
     return code
 
 
-def _ask(what: str, seconds: float = 0.0) -> tuple[int, Any]:
+def _ask(what: str, seconds: float = 0.0, *, is_patient: bool = False) -> tuple[int, Any]:
+    """Ask for something; who is patient does not mind that there is no answer yet."""
     request = current_request()
     settings = request.load_settings()
-    return ask_daemon(request, settings, build_request(request, settings, what, seconds=seconds))
+    try:
+        return ask_daemon(request, settings, build_request(request, settings, what, seconds=seconds), is_quiet=is_patient)
+    except NotReachableError as error:
+        if not is_patient:
+            raise
+        return error.exit_status, {}
 
 
 def _show(value: Any) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import array
 import os
+import selectors
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from ckptd.control.protocol import MOST_ANSWER_BYTES, Answer, Asked, NotReachableError
+from ckptd.control.protocol import MOST_ANSWER_BYTES, STREAMS, Answer, Asked, NotReachableError, RequestError
+from ckptd.control.rights import find_peer
 
 #: Name of the socket in a runtime directory or a state directory.
 SOCKET_NAME = "ctl"
+#: Numbers of the streams that a command has.
+_STREAMS = (1, 2)
+#: Takes a stream's number and bytes of it.
+Copy = Callable[[int, bytes], None]
 #: Where units of systemd have their runtime directories.  Source: systemd.exec(5), RuntimeDirectory.
 _RUNTIME = Path("/run")
 
@@ -35,13 +41,28 @@ def find_sockets(socket_path: Path | None, state_dir: Path, instance: str | None
     return [*found, _RUNTIME / "ckptd" / SOCKET_NAME]
 
 
-def ask(places: Sequence[Path], asked: Asked, fds: Sequence[int]) -> Answer:
+def is_trusted(place: Path, uid: int, named: Path | None) -> bool:
+    """Say whether who listens at a place is believed: what it says goes to a terminal.
+
+    A place in a directory of somebody else's proves nothing; one that the settings name, or below /run, where only root makes
+    directories, does.
+
+    Args:
+        place: of the socket.
+        uid: of the listener, by the kernel's word.
+        named: the place that the settings name, if they name one.
+    """
+    return uid in (0, os.geteuid()) or place == named or place.parent.parent == _RUNTIME
+
+
+def ask(places: Sequence[Path], asked: Asked, copy: Copy, is_trusted: Callable[[Path, int], bool]) -> Answer:
     """Ask the first daemon that looks after what is meant, and wait for its answer, however long that takes.
 
     Args:
         places: of sockets.
         asked: the request.
-        fds: where output and complaints go.
+        copy: takes what a command puts out, as it comes: 1 or 2, for output and complaints, and the bytes.
+        is_trusted: says whether a listener at a place, of that user, is believed.
 
     Raises:
         NotReachableError: nobody listens, or nobody who looks after these roots.
@@ -53,7 +74,10 @@ def ask(places: Sequence[Path], asked: Asked, fds: Sequence[int]) -> Answer:
         if end is None:
             continue
         with end:
-            answer = _exchange(end, line, fds)
+            if not is_trusted(place, find_peer(end).uid):
+                refused = f"who listens at {place} is neither you, nor root, nor the service"
+                continue
+            answer = _exchange(end, line, copy)
         if answer is None:
             refused = "it ended before it answered"
         elif answer.value.get("other_roots"):
@@ -78,21 +102,57 @@ def _connect(place: Path) -> socket.socket | None:
     return end
 
 
-def _exchange(end: socket.socket, line: bytes, fds: Sequence[int]) -> Answer | None:
-    try:
-        sent = end.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
-        end.sendall(line[sent:])
-    except OSError:  # shown out before a word was read: why, stands in the answer
-        pass
-    received = b""
-    while b"\n" not in received:
-        if len(received) > MOST_ANSWER_BYTES:
-            return None
+def _exchange(end: socket.socket, line: bytes, copy: Copy) -> Answer | None:
+    with suppress(OSError):  # shown out before a word was read: why, stands in the answer
+        end.sendall(line)
+    heard = _Heard(end)
+    answer = heard.next()
+    if answer is None or not answer.value.get(STREAMS):
+        return answer
+    if len(heard.fds) != len(_STREAMS):
+        raise RequestError("understand the daemon", why="it runs the command and does not let its output be read")
+    _copy_all(heard.fds, copy)
+    return heard.next()
+
+
+class _Heard:
+    """What the daemon says: lines, and the descriptors that came with them."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.fds: list[int] = []
+        self._end = end
+        self._buffer = b""
+
+    def next(self) -> Answer | None:
+        """Wait for the next line; None when it went away."""
+        while b"\n" not in self._buffer:
+            if len(self._buffer) > MOST_ANSWER_BYTES:
+                return None
+            try:
+                data, fds, _, _ = socket.recv_fds(self._end, 1 << 16, len(_STREAMS))
+            except OSError:
+                return None
+            self.fds += fds
+            if not data:
+                return None
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return Answer.from_line(line)
+
+
+def _copy_all(fds: Sequence[int], copy: Copy) -> None:
+    """Hand on what comes out of the pipes until both are at their end."""
+    with selectors.DefaultSelector() as selector:
+        for fd, stream in zip(fds, _STREAMS, strict=True):
+            selector.register(fd, selectors.EVENT_READ, stream)
         try:
-            data = end.recv(1 << 16)
-        except OSError:
-            return None
-        if not data:
-            return None
-        received += data
-    return Answer.from_line(received.partition(b"\n")[0])
+            while selector.get_map():
+                for key, _ in selector.select():
+                    data = os.read(key.fd, 1 << 16)
+                    if data:
+                        copy(key.data, data)
+                    else:
+                        selector.unregister(key.fd)
+        finally:
+            for fd in fds:
+                os.close(fd)

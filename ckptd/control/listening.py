@@ -1,7 +1,10 @@
-"""The daemon's end of the socket, driven by the caller's selector: nothing here waits.
+"""The daemon's end of the socket: a thread that takes guests, hears each out, and hands on what he asks.
 
-A guest connects, says one thing with two descriptors, and gets one answer.  Guests are bounded in number, for each user too,
-and a silent one is shown out.  Who may ask nothing is told so before a byte of his is read.
+A guest connects, says one line, and gets one answer; what is run for him sends its output through pipes of the daemon's own,
+whose reading ends he gets.  Guests are bounded in number, for each user too, and a silent one is shown out.
+
+It is a thread of its own because a message may carry descriptors whose closing takes as long as the guest likes (a socket that
+lingers): nobody but the next guest waits for that.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ import os
 import selectors
 import socket
 import stat
-from collections.abc import Callable
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ckptd.control.protocol import DESCRIPTORS, MOST_REQUEST_BYTES, Answer, Asked, RequestError
+from ckptd.control.protocol import MOST_REQUEST_BYTES, Answer, Asked, RequestError
 from ckptd.control.rights import Peer, Rules, find_peer
 from ckptd.errors import StorageError
 
@@ -24,10 +30,10 @@ MOST_GUESTS = 64
 MOST_OF_ONE = 8
 #: How long a guest may take to say what he wants, seconds.
 PATIENCE_SECONDS = 10.0
+#: How long the end waits for the thread, seconds.
+_END_SECONDS = 0.5
 #: Bytes of a socket's path.  Source: unix(7), sun_path with its zero.
 _MOST_PATH_BYTES = 107
-#: Descriptors that are taken from one message, so that surplus ones can be closed.
-_MOST_FDS = 16
 
 
 class Guest:
@@ -36,157 +42,159 @@ class Guest:
     Attributes:
         peer: who it is, by the kernel's word.
         asked: what he wants; None until he has said it.
-        fds: his descriptors for output and complaints; they belong to the guest until `close`.
-        gone: called once when he goes away before he was answered.
+        is_gone: he went away before he was answered.
     """
 
     def __init__(self, end: socket.socket, peer: Peer, until: float) -> None:
         self.peer = peer
         self.asked: Asked | None = None
-        self.fds: list[int] = []
-        self.gone: Callable[[], None] = _shrug
+        self.is_gone = False
         self.end = end
         self.until = until
         self._buffer = b""
 
     def read(self) -> bool:
-        """Read what is there; True once the request is complete.
+        """Read what is there; True once the request is complete.  Descriptors that came with it are closed by the kernel.
 
         Raises:
-            EOFError: he went away.
+            EOFError: he went away, or does not stop talking.
             RequestError: what he said is no request.
         """
         try:
-            data, ancillary, flags, _ = self.end.recvmsg(
-                MOST_REQUEST_BYTES, socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC
-            )
+            data = self.end.recv(MOST_REQUEST_BYTES)
         except BlockingIOError:
             return False
         except OSError as error:
             raise EOFError from error
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                self.fds.extend(array.array("i", content[: len(content) // 4 * 4]))
-        if not data:
+        if not data or self.asked is not None:
             raise EOFError
-        if self.asked is not None:
-            return False  # he was heard: what he adds is of no interest
         self._buffer += data
-        if len(self._buffer) > MOST_REQUEST_BYTES or flags & socket.MSG_CTRUNC or len(self.fds) > DESCRIPTORS:
-            raise RequestError("understand a request", why="it is longer than a request may be")
         line, end, rest = self._buffer.partition(b"\n")
-        if not end:
-            return False
-        if rest or len(self.fds) != DESCRIPTORS:
-            raise RequestError("understand a request", why="it came with something else than a line and two descriptors")
-        self.asked = Asked.from_line(line)
-        return True
+        if len(self._buffer) > MOST_REQUEST_BYTES or rest:
+            raise RequestError("understand a request", why="it is longer than one line")
+        if end:
+            self.asked = Asked.from_line(line)
+        return self.asked is not None
 
-    def say(self, answer: Answer) -> None:
-        """Answer him, if he takes it: a line is far smaller than the buffer of a socket."""
+    def say(self, answer: Answer, fds: Sequence[int] = ()) -> None:
+        """Tell him something, if he takes it: a line is far smaller than the buffer of a socket."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         with suppress(OSError):
-            self.end.send(answer.to_line(), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
-
-    def drop_fds(self) -> None:
-        """Close his descriptors: another process has them, or nobody needs them."""
-        for fd in self.fds:
-            os.close(fd)
-        self.fds = []
-
-    def close(self) -> None:
-        """Show him out."""
-        self.drop_fds()
-        self.end.close()
+            self.end.sendmsg([answer.to_line()], rights, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
 
 class Listener:
-    """Take guests.
+    """Take guests, in a thread of its own.
 
-    Threading: belongs to the loop of `selector`.
+    Threading: `arrived` and `gone` are taken and `say` and `finish` called by the owner; `wake` is called by the thread.
 
     Args:
         path: of the socket; its directory is there.
-        selector: what is registered has a callable as data.
-        rules: who may ask anything at all.
-        take: called with each guest who has said what he wants; it answers by `finish`, now or later.
-        now: monotonic seconds.
+        rules: who may ask anything at all; the owner may put others here.
+        wake: called whenever something was put into `arrived` or `gone`.
+
+    Attributes:
+        arrived: guests who have said what they want; each is answered by `finish`, now or later.
+        gone: guests who went away before that.
 
     Raises:
         StorageError: the socket can't be made.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        selector: selectors.BaseSelector,
-        rules: Rules,
-        take: Callable[[Guest], None],
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, path: Path, rules: Rules, wake: Callable[[], None]) -> None:
         self.path = path
-        self._selector = selector
-        self._rules = rules
-        self._take = take
-        self._now = now
-        self._guests: list[Guest] = []
-        self._end = _listen(path)
+        self.rules = rules
+        self.arrived: deque[Guest] = deque()
+        self.gone: deque[Guest] = deque()
+        self._wake = wake
+        self._finished: deque[tuple[Guest, Answer]] = deque()
+        self._guests: set[Guest] = set()
+        self._end = _listen(path, rules)
         self._made = os.lstat(path)
-        selector.register(self._end, selectors.EVENT_READ, self._accept)
-
-    def next_due(self) -> float | None:
-        """Say when a guest has been silent for too long."""
-        return min((guest.until for guest in self._guests if guest.asked is None), default=None)
-
-    def step(self) -> None:
-        """Show out who is silent."""
-        now = self._now()
-        for guest in [guest for guest in self._guests if guest.asked is None and now >= guest.until]:
-            self.finish(guest, Answer(2, "nothing was asked"))
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._button = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._is_ending = False
+        self._thread = threading.Thread(target=self._serve, name="ckptd-control", daemon=True)
+        self._thread.start()
 
     def finish(self, guest: Guest, answer: Answer) -> None:
         """Answer a guest and let him go."""
-        if guest in self._guests:
-            guest.say(answer)
-            self._forget(guest)
+        self._finished.append((guest, answer))
+        self._ring()
 
     def close(self) -> None:
         """Let everybody go and take the socket away, if it is still ours."""
-        for guest in [*self._guests]:
-            self._forget(guest)
-        self._selector.unregister(self._end)
-        self._end.close()
+        self._is_ending = True
+        self._ring()
+        self._thread.join(_END_SECONDS)
         with suppress(OSError):
             if os.path.samestat(self._made, os.lstat(self.path)):
                 self.path.unlink()
 
-    def _accept(self) -> None:
-        for _ in range(MOST_GUESTS):
-            try:
-                end, _ = self._end.accept()
-            except OSError:  # nobody is left, or descriptors are used up: he stays in the queue
-                return
-            self._receive(end)
+    def _ring(self) -> None:
+        with suppress(OSError):  # it is full: the thread is about to look anyway
+            os.write(self._button, b"\0")
 
-    def _receive(self, end: socket.socket) -> None:
+    # — the thread —
+
+    def _serve(self) -> None:
+        self._selector.register(self._end, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._bell, selectors.EVENT_READ, self._drain)
+        while True:
+            for key, _ in self._selector.select(self._find_pause()):
+                key.data()
+            while self._finished:
+                guest, answer = self._finished.popleft()
+                guest.say(answer)
+                self._forget(guest)
+            if self._is_ending:
+                break
+            now = time.monotonic()
+            for guest in [guest for guest in self._guests if guest.asked is None and now >= guest.until]:
+                guest.say(Answer(2, "nothing was asked"))
+                self._forget(guest)
+        for guest in [*self._guests]:
+            self._forget(guest)
+        self._end.close()
+        self._selector.close()
+        os.close(self._bell)
+        os.close(self._button)
+
+    def _find_pause(self) -> float | None:
+        times = [guest.until for guest in self._guests if guest.asked is None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _drain(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._bell, 4_096):
+                pass
+
+    def _accept(self) -> None:
+        try:
+            end, _ = self._end.accept()
+        except BlockingIOError:
+            return
+        except OSError:  # descriptors are used up: he stays in the queue, and the thread must not spin
+            time.sleep(_END_SECONDS)
+            return
         end.settimeout(0)
         try:
-            peer = find_peer(end)
+            guest = Guest(end, find_peer(end), time.monotonic() + PATIENCE_SECONDS)
         except OSError:
             end.close()
             return
-        guest = Guest(end, peer, self._now() + PATIENCE_SECONDS)
-        refusal = self._find_refusal(peer)
+        refusal = self._find_refusal(guest.peer)
         if refusal is not None:
             guest.say(refusal)
-            guest.close()
+            end.close()
             return
-        self._guests.append(guest)
+        self._guests.add(guest)
         self._selector.register(end, selectors.EVENT_READ, lambda: self._read(guest))
 
     def _find_refusal(self, peer: Peer) -> Answer | None:
-        if not self._rules.is_known(peer):
+        if not self.rules.is_known(peer):
             return Answer(4, f"user {peer.uid} may not ask this daemon: join the group that it serves (control.group)")
-        if self._rules.is_admin(peer):
+        if self.rules.is_admin(peer):
             return None
         theirs = sum(guest.peer.uid == peer.uid for guest in self._guests)
         if theirs >= MOST_OF_ONE or len(self._guests) >= MOST_GUESTS:
@@ -194,26 +202,30 @@ class Listener:
         return None
 
     def _read(self, guest: Guest) -> None:
+        if guest not in self._guests:
+            return
         try:
             if guest.read():
-                self._take(guest)
+                self.arrived.append(guest)
+                self._wake()
         except EOFError:
             self._forget(guest)
-            guest.gone()
+            if guest.asked is not None:
+                guest.is_gone = True
+                self.gone.append(guest)
+                self._wake()
         except RequestError as error:
-            self.finish(guest, Answer(error.exit_status, str(error)))
+            guest.say(Answer(error.exit_status, str(error)))
+            self._forget(guest)
 
     def _forget(self, guest: Guest) -> None:
-        self._guests.remove(guest)
-        self._selector.unregister(guest.end)
-        guest.close()
+        if guest in self._guests:
+            self._guests.remove(guest)
+            self._selector.unregister(guest.end)
+            guest.end.close()
 
 
-def _shrug() -> None:
-    """Let him go."""
-
-
-def _listen(path: Path) -> socket.socket:
+def _listen(path: Path, rules: Rules) -> socket.socket:
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         _remove_old(path)
@@ -221,7 +233,7 @@ def _listen(path: Path) -> socket.socket:
         try:
             is_long = len(os.fsencode(path)) > _MOST_PATH_BYTES
             end.bind(f"/proc/self/fd/{directory}/{path.name}" if is_long else str(path))
-            os.chmod(path.name, 0o666, dir_fd=directory)  # noqa: S103 — who may ask is decided by who it is, not by a mode
+            _let_in(path.name, directory, rules)
         finally:
             os.close(directory)
         end.listen(MOST_GUESTS)
@@ -230,6 +242,20 @@ def _listen(path: Path) -> socket.socket:
         why, cure = error.strerror or str(error), "set control.socket to a path in a directory of the daemon's user"
         raise StorageError("listen for commands", path=path, why=why, cure=cure) from error
     return end
+
+
+def _let_in(name: str, directory: int, rules: Rules) -> None:
+    """Let nobody connect who would be refused, as far as a mode can say that; who it is decides in any case."""
+    groups = rules.members | rules.admins
+    mode = 0o600
+    if groups:
+        mode = 0o660
+        try:
+            (group,) = groups
+            os.chown(name, -1, group, dir_fd=directory)
+        except (ValueError, OSError):  # there are two, or it is none of the daemon's own
+            mode = 0o666
+    os.chmod(name, mode, dir_fd=directory)
 
 
 def _remove_old(path: Path) -> None:

@@ -1,7 +1,8 @@
 """What goes over the socket: one request, its descriptors, one answer; both bounded and checked.
 
-A request is one line of JSON with two descriptors beside it, where output and complaints go.  The answer is one line too: an
-exit status, and perhaps a sentence or a value.
+A request is one line of JSON.  The answer is one line too: an exit status, and perhaps a sentence or a value.  Where a command
+is run, a line comes before it with the reading ends of two pipes: its output and its complaints.  The asker's own descriptors
+stay his: nobody who only claims to be the daemon gets hold of his terminal.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ MOST_REQUEST_BYTES = 64 << 10
 #: The longest answer.
 MOST_ANSWER_BYTES = 1 << 20
 MOST_ARGUMENTS = 1_000
-#: Descriptors that come with a request: output, complaints.
-DESCRIPTORS = 2
+#: Key in the value of the line that brings the pipes.
+STREAMS = "streams"
 
 #: What the loop answers itself.
 STATUS, PAUSE, RESUME, RELOAD, RUN = "status", "pause", "resume", "reload", "run"

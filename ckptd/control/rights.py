@@ -20,8 +20,8 @@ from enum import StrEnum
 #: Source: unix(7) and <asm-generic/socket.h>; Python has no name for it.  Linux 4.13.
 _SO_PEERGROUPS = 59
 _CREDENTIALS = struct.Struct("iII")
-#: Groups that one user may be in.  Source: NGROUPS_MAX of linux/limits.h.
-_MOST_GROUPS = 65_536
+#: Groups that are asked for: getsockopt of Python takes 1,024 bytes.
+_MOST_GROUPS = 256
 
 
 class Right(StrEnum):
@@ -101,12 +101,9 @@ def find_rules(roots: Sequence[str | os.PathLike[str]], group: str, admin_group:
 
 def _find_groups(end: socket.socket) -> Collection[int]:
     try:
-        packed = end.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * 256)
-    except OSError:
-        try:
-            packed = end.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
-        except OSError:  # an older kernel: the first group alone counts
-            return ()
+        packed = end.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
+    except OSError:  # more groups than Python asks for, or an older kernel: the first group alone counts
+        return ()
     return struct.unpack(f"{len(packed) // 4}I", packed)
 
 

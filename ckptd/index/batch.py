@@ -80,7 +80,8 @@ class Batch:
             inspection: what was said.
             now: seconds since the epoch.
             how: what makes it no news to who follows the audit: "recalled" (known, and nothing was read), "moved" (likewise,
-                under a new name), "retried" (it failed and is tried again); "" for what was read for the first time.
+                under a new name), "retried" (it failed and is tried again), "described" (known as it lies there, and only what
+                people or a sidecar say of it may be new); "" for what was read for the first time.
         """
         payload = payload_of(inspection)
         state = PlaceState.READY if inspection.status in _READY else PlaceState.REJECTED

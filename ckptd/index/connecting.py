@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,12 +15,18 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 _BUSY_MS = 5_000
 #: In WAL mode a command reads while the daemon writes; after a power cut the last commits may be gone, never torn.
 _PRAGMAS = (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+_LOOKING_PRAGMAS = (f"busy_timeout={_BUSY_MS}", "query_only=ON")
 
 
-def sqlite_url(file: Path) -> URL:
-    """Give the address of a SQLite file that exists: SQLite itself makes none, wherever a swapped directory may lead it."""
+def sqlite_url(file: Path, mode: str = "rw") -> URL:
+    """Give the address of a SQLite file that exists: SQLite itself makes none, wherever a swapped directory may lead it.
+
+    Args:
+        file: the index.
+        mode: "rw", or "ro" for who writes nothing.
+    """
     path = quote(os.fsencode(os.path.abspath(file)))
-    return URL.create("sqlite", database=f"file:{path}", query={"mode": "rw", "uri": "true"})
+    return URL.create("sqlite", database=f"file:{path}", query={"mode": mode, "uri": "true"})
 
 
 def open_engine(where: str | URL) -> Engine:
@@ -29,17 +37,18 @@ def open_engine(where: str | URL) -> Engine:
     """
     engine = create_engine(where)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
+        is_read_only = isinstance(where, URL) and where.query.get("mode") == "ro"
+        event.listen(engine, "connect", partial(_prepare_sqlite, _LOOKING_PRAGMAS if is_read_only else _PRAGMAS))
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(pragmas: Sequence[str], connection: Any, _record: Any) -> None:
     # Python's driver begins a transaction at the first change of a row and never at that of a table: a kill would leave half
     # a migration.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in _PRAGMAS:
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

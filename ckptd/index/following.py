@@ -22,6 +22,9 @@ from ckptd.model import Json
 _a, _c = audit.c, cursors.c
 #: More than a tick of the clock by which file systems note times.  Source: CONFIG_HZ is 100 at the least.
 _TICK_SECONDS = 0.1
+#: Rows that say nothing new of a file, by their `how`: known, to be tried again, or known as it lies there but for what people
+#: say of it.
+_REPETITIONS = ("recalled", "retried", "described")
 
 
 class Event(NamedTuple):
@@ -41,6 +44,11 @@ class Event(NamedTuple):
     job: str
     run: str
     why: Mapping[str, Json]
+
+    @property
+    def is_repetition(self) -> bool:
+        """Say whether nothing came, was saved again, or moved; who acts on it would act on its own traces for ever."""
+        return self.why.get("how") in _REPETITIONS
 
 
 class Cursor(NamedTuple):
@@ -86,11 +94,17 @@ class Pulse:
         return may
 
 
+def load_cursor(connection: Connection, host: str, name: str) -> Cursor | None:
+    """Give the cursor of a follower; None for one that is new."""
+    row = connection.execute(select(_c.audit, _c.since).where(_c.host == host, _c.name == name)).first()
+    return None if row is None else Cursor(int(row.audit), float(row.since))
+
+
 def begin_following(connection: Connection, host: str, name: str, now: float) -> Cursor:
     """Give the cursor of a follower; one that is new begins at the end of the audit."""
-    row = connection.execute(select(_c.audit, _c.since).where(_c.host == host, _c.name == name)).first()
-    if row is not None:
-        return Cursor(int(row.audit), float(row.since))
+    known = load_cursor(connection, host, name)
+    if known is not None:
+        return known
     cursor = Cursor(find_end(connection, host), now)
     put_cursor(connection, host, name, cursor)
     return cursor

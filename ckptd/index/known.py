@@ -40,12 +40,14 @@ class Recalled(NamedTuple):
         inspection: as it was recorded.
         root, path: where it was.
         is_exact: False when only the ctime differs: moved, linked or chmod-ed, or written to by somebody who set the clock.
+        is_gone: whether the file was known not to lie there any more.
     """
 
     inspection: Inspection
     root: str
     path: str
     is_exact: bool
+    is_gone: bool
 
 
 _p = places.c

@@ -7,6 +7,7 @@ last commits may be gone, never torn, and the next reconcile repeats them.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import stat
@@ -79,6 +80,27 @@ class Store:
             CkptdError: as `open`.
         """
         return cls._open(where, check_newest)
+
+    @classmethod
+    def open_to_look(cls, file: Path) -> Store:
+        """Open an index that may be another user's, as it is and only for reading.
+
+        Args:
+            file: of SQLite; what is a link, a pipe or the like is refused.
+
+        Raises:
+            OlderIndexError: its schema would have to be changed.
+            CkptdError: as `open`.
+        """
+        with translated(file):
+            _check_regular(file)
+            engine = open_engine(sqlite_url(file, "ro"))
+            try:
+                check_newest(engine, file)
+            except BaseException:
+                engine.dispose()
+                raise
+        return cls(engine, file)
 
     @classmethod
     def _open(cls, where: str | os.PathLike[str], prepare: Callable[[Engine, Path | None], None]) -> Store:
@@ -371,7 +393,8 @@ class Store:
 
 _p = places.c
 _CONTENTS = (
-    select(_p.root, _p.path, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns, contents.c.payload, contents.c.details)
+    select(_p.root, _p.path, _p.state, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
+    .add_columns(contents.c.payload, contents.c.details)
     .join(contents, contents.c.key == _p.content)
     .where(contents.c.sha256.is_not(None), _p.host == bindparam("host"))
     .where(tuple_(_p.ino, _p.size, _p.mtime_ns).in_(bindparam("files", expanding=True)))
@@ -384,7 +407,14 @@ def _recall(found: list[Recalled], row: Any, identity: Identity) -> None:
         inspection = inspection_of(row.payload, row.details, path, identity)
     except WorkerError:  # somebody wrote to the index by hand: the file is read again, and the row made anew
         return
-    found.append(Recalled(inspection, os.fsdecode(row.root), path, is_exact=row.ctime_ns == bounded(identity.ctime_ns)))
+    is_exact = row.ctime_ns == bounded(identity.ctime_ns)
+    found.append(Recalled(inspection, os.fsdecode(row.root), path, is_exact=is_exact, is_gone=row.state in _GONE))
+
+
+def _check_regular(file: Path) -> None:
+    """Refuse what is no file of its own: SQLite would wait for the writer of a pipe, and read what a link leads to."""
+    if not stat.S_ISREG(file.lstat().st_mode):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), os.fspath(file))
 
 
 def _keep_private(file: Path) -> None:

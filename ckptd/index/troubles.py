@@ -9,11 +9,12 @@ from sqlalchemy import Connection, exists, func, select
 
 from ckptd.index.archived import VERIFIED
 from ckptd.index.tables import archives, checks, contents, places, traits
-from ckptd.model import GONE_STATES, PlaceState
+from ckptd.model import GONE_STATES, Status
 
 _k, _p, _c, _t = checks.c, places.c, contents.c, traits.c
 #: Bad outcomes of a reading.  Source: `policy.scrub.BAD`; a test holds them together.
 BAD_OUTCOMES = ("rotten", "unreadable")
+_GOOD = (Status.OK.value, Status.NEEDS_CODE.value)
 
 
 class BadPlace(NamedTuple):
@@ -75,7 +76,8 @@ def load_arrivals(
     """Give when checkpoints of each model, data set and so on last came.
 
     A checkpoint came when it was first seen or last changed, whichever is later, but no later than it was read: what was read
-    again (by a reindex) did not come again, and a clock of another machine may be ahead.
+    again (by a reindex) did not come again, and a clock of another machine may be ahead.  One that is gone by now, archived or
+    removed, came all the same; one that was rejected did not.
 
     Args:
         connection: to read from.
@@ -91,7 +93,7 @@ def load_arrivals(
     query = (
         select(*names, func.max(_p.path), came)
         .select_from(places.join(contents, _c.key == _p.content).join(traits, _t.content == _c.key))
-        .where(_p.host == host, _p.state == PlaceState.READY.value)
+        .where(_p.host == host, _c.status.in_(_GOOD))
         .where(_c.model_name.is_not(None), _t.model_confidence >= confidence)
         .group_by(*names, *([_p.path] if by_path else []))
     )

@@ -2,7 +2,8 @@
 
 Nothing is lost by a kill: what happened is a row of the audit, and how far it was followed is written down together with the
 alerts and messages that came of it.  What was sent and not yet written down as sent is sent again, under the same id.  While
-the index can't be written, all of it stays in memory, and is sent all the same.
+the index can't be written, all of it stays in memory, and is sent all the same; while it can't even be read, what the daemon
+knows by itself is told, and joined with what is written down as soon as that is known.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import structlog
 from ckptd.errors import IndexUnavailableError
 from ckptd.index.alerting import AlertRow, Waiting, load_alerts, load_outbox, put_alerts, put_waiting
 from ckptd.index.batch import Batch
-from ckptd.index.following import Cursor, Event, Pulse, begin_following, put_cursor, read_events
+from ckptd.index.following import Cursor, Event, Pulse, begin_following, load_cursor, put_cursor, read_events
 from ckptd.jobs.sides import Beside
 from ckptd.jobs.telling.asking import Asking
 from ckptd.jobs.telling.events import WANTED, read_event
 from ckptd.jobs.telling.freshness import Freshness
 from ckptd.jobs.telling.sending import Channel, Sending
 from ckptd.jobs.telling.states import States, find_stale_states, find_standing_states
-from ckptd.notify.folding import Alert, Key, Rules, Seen, find_next, fold
+from ckptd.notify.folding import Alert, Key, Rules, Seen, find_next, fold, join
 from ckptd.notify.kinds import KINDS
 from ckptd.notify.message import Happening, Message
 from ckptd.settings import Settings
@@ -40,6 +41,8 @@ _BUSY_SECONDS, _IDLE_SECONDS = 0.2, 2.0
 _SAVE_SECONDS = 60.0
 #: How long nothing is written when the index would not take it.
 _PAUSE_SECONDS = 15.0
+#: How long after a pause no group is said to wait: the files that came meanwhile are read first.
+_CATCH_UP_SECONDS = 600.0
 
 
 def open_side(beside: Beside) -> Alerting:
@@ -65,10 +68,11 @@ class Alerting:
         self._sending = Sending(find_channels(settings), beside.selector, **clocks)
         self._pulse = Pulse(self._store.file)
         self._is_behind = True
+        self._is_loaded = False
         self._cursor: Cursor | None = None
         self._alerts: Mapping[Key, Alert] = {}
         self._saved: tuple[Cursor, Mapping[Key, Alert], Mapping[Key, Waiting]] = (Cursor(0, 0.0), {}, {})
-        self._look_at = self._ask_at = self._save_at = beside.monotonic()
+        self._look_at = self._ask_at = self._save_at = self._fresh_at = beside.monotonic()
 
     def step(self) -> None:
         """Look when it is time, and see to what is being sent."""
@@ -93,6 +97,7 @@ class Alerting:
     def _look(self) -> None:
         states = self._find_standing_states()
         try:
+            self._load()
             is_more = self._follow(states)
         except IndexUnavailableError:  # who writes to it tells that; what the daemon knows by itself is told all the same
             self._fold((), states)
@@ -114,16 +119,22 @@ class Alerting:
         self._is_behind = len(events) == MOST_EVENTS
         return self._is_behind
 
+    def _load(self) -> None:
+        """Read what is written down, once; it can be read while another process holds it for writing."""
+        if self._is_loaded:
+            return
+        rows, waiting = self._store.ask(load_alerts), self._store.ask(load_outbox)
+        self._cursor = self._store.ask(load_cursor, FOLLOWER)
+        written: Mapping[Key, Alert] = {(row.kind, row.subject): _read_row(row) for row in rows}
+        self._alerts = join(written, self._alerts)
+        self._sending.load(waiting)
+        self._saved = self._cursor or self._saved[0], written, {(one.channel, one.message): one for one in waiting}
+        self._is_loaded = True
+
     def _begin(self) -> Cursor:
         with self._store.batch() as batch:
-            cursor = batch.tell(begin_following, FOLLOWER, self._beside.wall())
-        rows = self._store.ask(load_alerts)
-        waiting = self._store.ask(load_outbox)
-        self._alerts = {(row.kind, row.subject): _read_row(row) for row in rows}
-        self._sending.load(waiting)
-        self._saved = cursor, self._alerts, {(one.channel, one.message): one for one in waiting}
-        self._cursor = cursor
-        return cursor
+            self._cursor = batch.tell(begin_following, FOLLOWER, self._beside.wall())
+        return self._cursor
 
     def _find_standing_states(self) -> States:
         standing = self._beside.board.latest
@@ -135,8 +146,12 @@ class Alerting:
         if now < self._ask_at:
             return {}
         low = {alert.subject for alert in self._alerts.values() if alert.kind == "disk-low" and alert.ended_at is None}
-        states = self._asking.ask(None if standing is None else standing.job, low)
-        states |= find_stale_states(self._freshness.newest, self._notify.freshness, cursor.since, self._beside.wall())
+        is_paused = standing is not None and standing.paused_until is not None
+        states = self._asking.ask(None if standing is None else standing.job, low, is_paused=is_paused)
+        if is_paused:
+            self._fresh_at = now + _CATCH_UP_SECONDS
+        if now >= self._fresh_at:
+            states |= find_stale_states(self._freshness.newest, self._notify.freshness, cursor.since, self._beside.wall())
         self._ask_at = now + self._notify.look_seconds
         return states
 

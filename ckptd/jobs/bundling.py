@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from ckptd.index.runs import load_runs
 from ckptd.jobs.checks import Check, Patient, opened_index
 from ckptd.jobs.doctoring_unit import read_units
 from ckptd.jobs.doctoring_versions import find_versions
+from ckptd.jobs.marks import look_as
 from ckptd.jobs.overview import list_jobs
 from ckptd.metadata.names import stem_of
 from ckptd.settings.places import setting_variables
@@ -27,7 +29,6 @@ from ckptd.storage.journal import MOST_LINE_BYTES
 from ckptd.storage.journal import NAME as JOURNAL
 from ckptd.storage.lock import read_holder
 from ckptd.watch.filesystems import find_filesystem
-from ckptd.watch.guard import read_root_id
 
 #: Lines of the journal and of the log, the last ones.
 MOST_LINES = 500
@@ -36,7 +37,7 @@ MOST_RUNS = 100
 #: Keys of our own lines and summaries whose texts are names of checkpoints, or are called after them.
 _NAMES = frozenset(
     "path source name file files member members archive group model dataset alias tag tags sidecar entry left moved bad "
-    "recipe link".split()
+    "recipe link what".split()
 )
 #: Patterns of names, in the settings.
 _NAMES_IN_SETTINGS = frozenset({"match", "ignore"})
@@ -44,6 +45,7 @@ _NAMES_IN_SETTINGS = frozenset({"match", "ignore"})
 _PLAIN_IN_JOURNAL = frozenset("event sha256 source_sha256 how what state action kind at target".split())
 _LOG_SECONDS = 10.0
 _TAIL_BYTES = 2 << 20
+_TAIL_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +102,9 @@ def _open_ward(patient: Patient, checks: Sequence[Check], *, with_names: bool) -
 def _find_key(patient: Patient) -> bytes:
     """Give what makes pseudonyms this installation's own: the id of its first root, which is in no bundle."""
     for root in patient.real_roots:
-        with suppress(OSError):
-            fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                root_id = read_root_id(fd)
-            finally:
-                os.close(fd)
-            if root_id is not None:
-                return root_id.encode("ascii")
+        root_id = look_as(root, patient.find_user()).root_id
+        if root_id is not None:
+            return root_id.encode("ascii")
     return secrets.token_bytes(16)
 
 
@@ -179,11 +176,12 @@ def _give_runs(ward: _Ward) -> str:
 
 
 def _give_index(ward: _Ward) -> str:
+    _check_may_look(ward.patient)
     sizes = {}
     for name in sorted(os.listdir(ward.patient.state_dir)):
         if name.startswith((ward.patient.index, JOURNAL)):
             with suppress(OSError):
-                sizes[name] = (ward.patient.state_dir / name).stat().st_size
+                sizes[name] = (ward.patient.state_dir / name).lstat().st_size
     with opened_index(ward.patient) as store:
         if store is None:
             return _json({"bytes": sizes})
@@ -191,8 +189,14 @@ def _give_index(ward: _Ward) -> str:
 
 
 def _give_journal(ward: _Ward) -> str:
-    file = ward.patient.state_dir / JOURNAL
-    return "".join(json.dumps(_mask_line(ward, line)) + "\n" for line in _tail(file))
+    _check_may_look(ward.patient)
+    lines = _tail(ward.patient.state_dir / JOURNAL)
+    return "".join(json.dumps(_mask_line(ward, line)) + "\n" for line in lines)
+
+
+def _check_may_look(patient: Patient) -> None:
+    if not patient.may_look:
+        raise PermissionError("the state directory is another user's, or a link")
 
 
 def _mask_line(ward: _Ward, line: bytes) -> Any:
@@ -207,9 +211,15 @@ def _mask_line(ward: _Ward, line: bytes) -> Any:
 
 
 def _tail(file: Path) -> list[bytes]:
-    """Give the last lines of a file; the first of them may have begun earlier, and is left out."""
-    with file.open("rb") as opened:
-        size = os.fstat(opened.fileno()).st_size
+    """Give the last lines of a file; the first of them may have begun earlier, and is left out.
+
+    Whoever owns the directory may have put a link there, or a pipe that nobody writes to.
+    """
+    with os.fdopen(os.open(file, _TAIL_FLAGS), "rb") as opened:
+        seen = os.fstat(opened.fileno())
+        if not stat.S_ISREG(seen.st_mode):
+            raise OSError(f"{file.name} is no file")
+        size = seen.st_size
         opened.seek(max(0, size - _TAIL_BYTES))
         lines = opened.read(_TAIL_BYTES).split(b"\n")
     return [line for line in lines[1 if size > _TAIL_BYTES else 0 :] if line and len(line) < MOST_LINE_BYTES][-MOST_LINES:]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from ckptd.errors import CkptdError
 from ckptd.index.store import Store
 from ckptd.model import Severity
 from ckptd.settings import Settings
+from ckptd.settings.places import SYSTEM_USER
 from ckptd.storage.lock import is_held, read_holder
 
 
@@ -71,8 +74,19 @@ class Patient:
 
     @property
     def may_look(self) -> bool:
-        """Say whether we may look into the state directory, if there is one; it is its owner's alone."""
-        return not self.state_dir.is_dir() or os.access(self.state_dir, os.R_OK | os.X_OK, effective_ids=True)
+        """Say whether we may look into the state directory, if there is one: into our own, and as root into the service's.
+
+        What lies in another's is what he put there: a link, a pipe that nobody writes to, a database made for its reader.
+        """
+        try:
+            seen = self.state_dir.lstat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        if not stat.S_ISDIR(seen.st_mode):
+            return False
+        return seen.st_uid == os.geteuid() or (os.geteuid() == 0 and _is_of_service(seen))
 
     def find_daemon(self) -> int | None:
         """Give the process that looks after these checkpoints now; None when none does, or when it does not say."""
@@ -87,8 +101,15 @@ class Patient:
             if pid is not None:
                 return Path(f"/proc/{pid}").stat().st_uid
             if os.geteuid() == 0 or not self.may_look:
-                return self.state_dir.stat().st_uid
+                return self.state_dir.lstat().st_uid
         return os.geteuid()
+
+
+def _is_of_service(seen: os.stat_result) -> bool:
+    """Say whether a directory belongs to whom the system's service runs as, and nobody else can put anything into it."""
+    with suppress(KeyError):
+        return seen.st_uid == pwd.getpwnam(SYSTEM_USER).pw_uid and not seen.st_mode & 0o022
+    return False
 
 
 #: Looks at one subject; it may raise, and then the others look all the same.
@@ -97,11 +118,11 @@ Look = Callable[[Patient], Iterable[Check]]
 
 @contextmanager
 def opened_index(patient: Patient) -> Iterator[Store | None]:
-    """Open the index as it is for a check; None where none can be read, which the check of the index says."""
+    """Open the index for a check, which writes nothing; None where none can be read, which the check of the index says."""
     store = None
     if patient.may_look and patient.index_file.exists():
         with suppress(CkptdError):
-            store = Store.open_as_it_is(patient.index_file)
+            store = Store.open_to_look(patient.index_file)
     if store is None:
         yield None
         return

@@ -11,14 +11,14 @@ from ckptd.errors import CkptdError
 from ckptd.index.migrate import REVISIONS, OlderIndexError
 from ckptd.index.store import Store
 from ckptd.jobs.checks import Check, Patient, bad, good
+from ckptd.jobs.marks import look_as
 from ckptd.model import Severity
 from ckptd.policy.brakes import find_freezes
 from ckptd.policy.reconcile import reconcile
-from ckptd.settings import Settings
 from ckptd.storage.beneath import RootHandle
 from ckptd.storage.lock import is_held
 from ckptd.text import escape, format_size
-from ckptd.watch.guard import KnownRoot, is_incident, judge, look
+from ckptd.watch.guard import KnownRoot, is_incident, judge
 from ckptd.watch.scanner import scan
 from ckptd.watch.wanted import compile_wanted
 
@@ -37,7 +37,7 @@ def check_index(patient: Patient) -> Iterator[Check]:
         yield bad(name, "there is none yet", "`ckptd run` or `ckptd scan` makes it", Severity.INFO)
         return
     try:
-        store = Store.open_as_it_is(path)
+        store = Store.open_to_look(path)
     except OlderIndexError as error:
         why, cure, severity = error.why, error.cure, Severity.WARNING
         if not is_held(patient.state_dir):
@@ -56,7 +56,7 @@ def check_index(patient: Patient) -> Iterator[Check]:
         yield good(name, f"whole, schema {REVISIONS[-1]}, {format_size(path.stat().st_size)}{_describe_copies(path)}")
         yield from _check_log(path)
         for root in patient.settings.roots:
-            yield from _check_known(patient.settings, store, root)
+            yield from _check_known(patient, store, root)
 
 
 def _describe_copies(path: Path) -> str:
@@ -72,13 +72,14 @@ def _check_log(path: Path) -> Iterator[Check]:
         yield bad(f"index {path.name}", why, f"end whatever reads it without end: fuser -v {path}", Severity.WARNING)
 
 
-def _check_known(settings: Settings, store: Store, path: Path) -> Iterator[Check]:
+def _check_known(patient: Patient, store: Store, path: Path) -> Iterator[Check]:
     """Hold what is known of a root against what is there."""
+    settings = patient.settings
     real = os.path.realpath(path)
     name = f"files of {path}"
     places = store.load_places(real)
     root_id, files = store.load_root(real)
-    verdict = judge(KnownRoot(*_stat_of(real), root_id, files), look(real))
+    verdict = judge(KnownRoot(*_stat_of(real), root_id, files), look_as(real, patient.find_user()))
     if is_incident(verdict):
         why = getattr(verdict, "why", "")
         yield bad(name, f"frozen: {why}", "mount it; if it is meant to be so: `ckptd scan --believe-losses`")

@@ -24,7 +24,7 @@ def check_retention(patient: Patient) -> Iterator[Check]:
     """Check what the policy stands on; what needs the index is left out where there is none yet."""
     yield from _check_policy(patient.settings)
     for root in patient.settings.roots if patient.may_look else ():
-        yield from _check_trash(patient.settings, root)
+        yield from _check_trash(patient.settings, root, patient.find_user())
     with opened_index(patient) as store:
         if store is not None:
             yield from _check_index(store)
@@ -41,11 +41,11 @@ def _check_policy(settings: Settings) -> Iterator[Check]:
     yield good("policy", words[mode])
 
 
-def _check_trash(settings: Settings, root: Path) -> Iterator[Check]:
+def _check_trash(settings: Settings, root: Path, owner: int) -> Iterator[Check]:
     name = f"trash of {root}"
     try:
         with RootHandle(os.path.realpath(root)) as handle:
-            entries, free = list_entries(handle.fd), free_bytes(handle.fd)
+            entries, free = list_entries(handle.fd, owner), free_bytes(handle.fd)
     except OSError:
         return  # the check of the root says so
     except CkptdError as error:

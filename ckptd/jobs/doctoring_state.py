@@ -16,16 +16,21 @@ def check_state(patient: Patient) -> Iterator[Check]:
     """Say what is wrong with the place of index, journal and lock."""
     state_dir = patient.state_dir
     name = f"state directory {state_dir}"
-    if not state_dir.is_dir():
+    try:
+        seen = state_dir.lstat()
+    except FileNotFoundError:
         yield bad(name, "it is not there yet", "it is made by the first `ckptd run` or `ckptd scan`", Severity.INFO)
         return
+    if not stat.S_ISDIR(seen.st_mode):
+        yield bad(name, "it is a link or a file, and is not used", "look at what it is, and move it away")
+        return
     if not patient.may_look:
-        cure = f"ask as that user, or as root: sudo -u '#{state_dir.stat().st_uid}' ckptd doctor"
+        cure = f"ask as that user: sudo -u '#{seen.st_uid}' ckptd doctor"
         yield bad(
             name, "it is another user's: what needs the index, the journal or the trash is left out", cure, Severity.WARNING
         )
         return
-    user, seen = patient.find_user(), state_dir.stat()
+    user = patient.find_user()
     if seen.st_mode & 0o077 or seen.st_uid != user:
         why = f"others could write to it and steer what ckptd does (user {seen.st_uid}, mode {stat.S_IMODE(seen.st_mode):04o})"
         yield bad(name, why, f"look at what lies there; then chown it to user {user} and chmod 700")

@@ -138,7 +138,8 @@ class FigureReader:
     def _count_events(self, after: int) -> bool:
         """Count what came into the audit; give whether that was all of it."""
         events, upto = self._store.ask(read_events, after, (*EVENTS, *_EXPORTS), MOST_EVENTS)
-        came = {(event.root or "", event.path or "") for event in events if event.what == "checkpoint.ready"}
+        ready = (event for event in events if event.what == "checkpoint.ready" and not event.is_repetition)
+        came = {(event.root or "", event.path or "") for event in ready}
         for payload in self._store.ask(questions.load_suspects, sorted(came)):
             for code in {code for code, _, _ in read_findings(payload)}:
                 self._findings.add(code)
@@ -149,7 +150,7 @@ class FigureReader:
 
     def _count(self, event: Event) -> None:
         self._events.add(event.what)
-        if event.what == "checkpoint.rejected":
+        if event.what == "checkpoint.rejected" and not event.is_repetition:
             self._rejections.add(str(event.why.get("status")))
         if event.what in _EXPORTS:
             self._verdicts.add((str(event.why.get("target")), event.what.partition(".")[2]))

@@ -76,7 +76,8 @@ class Hooking:
             self._forget_done()
             if self._beside.monotonic() >= self._look_at:
                 self._look()
-            self._start_some()
+            if not self._is_paused():  # what runs goes on; the rest begins at once when the loop is woken to go on
+                self._start_some()
         except IndexUnavailableError as error:  # nothing is lost: what is to be run follows from the audit
             self._not_before = self._beside.monotonic() + _TROUBLE_SECONDS
             _log.debug("hook.delayed", reason=str(error))
@@ -134,6 +135,10 @@ class Hooking:
             self._last = run.audit
 
     # — run —
+
+    def _is_paused(self) -> bool:
+        standing = self._beside.board.latest
+        return standing is not None and standing.paused_until is not None
 
     def _start_some(self) -> None:
         if self._beside.monotonic() < self._start_at or len(self._programs) >= self._most or not self._pending:

@@ -125,10 +125,11 @@ class Inbox:
         return mail
 
     def forget(self) -> None:
-        """Drop everything but a wish to end: what it is about is looked at anew, and may have another number then."""
+        """Drop what is about roots, which may have other numbers from now on and are looked at anew; wishes of people stay."""
         with self._lock:
-            self._mail = Mail(stop=self._mail.stop)
-            self._patient, self._patient_at = {}, None
+            for told in (self._mail.hints, self._mail.rescans, self._patient):
+                told.clear()
+            self._patient_at = None
 
     def close(self) -> None:
         """Give the descriptors back."""

@@ -18,7 +18,7 @@ from ckptd.index.store import Recalled, Store
 from ckptd.jobs.losses import Losses, is_gone
 from ckptd.jobs.own_exports import OwnExports
 from ckptd.jobs.reading import Place, Read, Reading
-from ckptd.jobs.recalling import Recalling
+from ckptd.jobs.recalling import Recalling, word_of
 from ckptd.jobs.recording import Recording
 from ckptd.jobs.remembering import Remembering
 from ckptd.jobs.roots import WatchedRoot
@@ -37,6 +37,10 @@ MOST_LOOKS = 64
 NextTry = Callable[[int, float], float | None]
 #: Told where a checkpoint was recorded, and what its inspection concluded.
 Recorded = Callable[[Place, Status], None]
+
+
+def _breathe_not() -> None:
+    """Let a walk go on: nobody waits for this process."""
 
 
 def _tell_nobody(_place: Place, _status: Status) -> None:
@@ -87,6 +91,7 @@ class Ingest:
     ) -> None:
         self.counts = Counts()
         self.is_paused = False
+        self.breathe: Callable[[], None] = _breathe_not
         self.losses = losses
         self.upkeep = upkeep
         self.own_exports = own_exports
@@ -137,7 +142,7 @@ class Ingest:
         """Look at everything below a directory that came."""
         number, path = place
         root = self._roots[number]
-        found = scan(root.handle.fd, root.wanted, path)
+        found = scan(root.handle.fd, root.wanted, path, breathe=self.breathe)
         self.own_exports.pass_over(number, found.files)
         known = self._store.load_places(root.path, below=path) if found.files else {}
         for name, identity in found.files.items():
@@ -242,10 +247,14 @@ class Ingest:
         return self._settling.hand_over_abandoned(wall)
 
     def close(self) -> None:
-        """Write down what is known before the end."""
+        """Write down what is known before the end; a second call does nothing, and nothing is tried that failed just now.
+
+        What is not written down is read again after the next start.
+        """
         for read in self._reading.finished():
             self._take_read(read)
-        self._recording.flush(self._now())
+        if not self._recording.is_in_trouble:
+            self._recording.flush(self._now())
 
     # — settle → inspect —
 
@@ -280,7 +289,8 @@ class Ingest:
             os.close(file.fd)
             self.counts.recalled += 1
             inspection = replace(known.inspection, path=place[1], identity=file.identity)
-            self._record(place, file.identity, inspection, recalled=True, source=known.source)
+            how = "recalled" if known.source is None else "moved"
+            self._record(place, file.identity, inspection, how, source=known.source)
             return
         failed = self._failures.get(place)
         if failed is not None and failed[0] == file.identity:
@@ -291,6 +301,7 @@ class Ingest:
     def _take_read(self, read: Read) -> None:
         hinted = read.place in self._hinted
         self._hinted.discard(read.place)
+        before = self._recalling.pop_word(read.place)
         if self._is_stale(read, hinted=hinted):
             self._settling.expect(read.place, self._now(), closed=False)
             return
@@ -302,7 +313,8 @@ class Ingest:
             root, digest = self._roots[read.place[0]], read.inspection.sha256 or ""
             self.remembering.output(root, read.place[1], digest, read.identity, now=self._wall())
             return
-        self._record(read.place, read.identity, replace(read.inspection, path=read.place[1]), recalled=False)
+        how = "described" if before == word_of(read.inspection) else ""
+        self._record(read.place, read.identity, replace(read.inspection, path=read.place[1]), how)
 
     def _is_stale(self, read: Read, *, hinted: bool) -> bool:
         """Say whether the file has changed since it was handed out; then what was read is of no use."""
@@ -325,33 +337,30 @@ class Ingest:
 
     # — inspect → sidecar → index —
 
-    def _record(
-        self, place: Place, identity: Identity, inspection: Inspection, *, recalled: bool, source: str | None = None
-    ) -> None:
+    def _record(self, place: Place, identity: Identity, inspection: Inspection, how: str, *, source: str | None = None) -> None:
         try:
-            self._describe_and_write(place, identity, inspection, recalled=recalled, source=source)
+            self._describe_and_write(place, identity, inspection, how, source)
             self._failures.pop(place, None)
         except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
             # A mistake of ours that one file brings to light must not end the daemon, at each of its starts anew.
             self._fail(place, identity, WorkerError("it could not be recorded", why=f"{type(error).__name__}: {error}"))
 
     def _describe_and_write(
-        self, place: Place, identity: Identity, inspection: Inspection, *, recalled: bool, source: str | None
+        self, place: Place, identity: Identity, inspection: Inspection, how: str, source: str | None
     ) -> None:
         root, wall = self._roots[place[0]], self._wall()
-        before = self._store.find_place(root.path, place[1]) if recalled and source is None else None
+        before = self._store.find_place(root.path, place[1]) if how == "recalled" else None
         final = self.upkeep.describe(place, inspection)
         values = {"root": root.path, "path": place[1], "digest": final.sha256, "status": final.status.value}
         if source is not None:
             self._write(lambda batch: batch.record_moved(root.path, source, place[1], identity, now=wall))
             self._recording.remember({"event": "moved", "root": root.path, "path": place[1], "source": source, "at": wall})
-        how = "moved" if source is not None else "recalled" if recalled else ""
         self._write(lambda batch: batch.record_ready(root.path, place[1], identity, final, now=wall, how=how))
         self._recording.remember({"event": "seen", "root": root.path, "path": place[1], "sha256": final.sha256, "at": wall})
         self._recording.then(lambda: self._recorded(place, final.status))
         if source is not None:
             self._recording.tell("info", "checkpoint.moved", **values, source=source)
-        elif recalled:
+        elif how == "recalled":
             back = before is not None and before.is_missing
             self._recording.tell("info", "checkpoint.returned" if back else "checkpoint.recalled", **values)
         else:

@@ -41,11 +41,12 @@ class ChannelView:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What became of a test; `trouble` is empty when it was taken."""
+    """What became of a test; `trouble` is empty when it was taken, and `remark` is what there is to say even so."""
 
     channel: str
     message: str
     trouble: str
+    remark: str = ""
 
 
 def list_alerts(settings: Settings, store: Store) -> list[OpenAlert]:
@@ -98,7 +99,7 @@ def _test(channel: Channel, host: str, now: float) -> Tried:
         at=now,
     )
     (answer,) = deliver_all(channel.name, channel.options, [message])
-    return Tried(channel.name, message.id, answer.trouble)
+    return Tried(channel.name, message.id, answer.trouble, answer.remark)
 
 
 def _view(channel: Channel, waiting: list[Waiting]) -> ChannelView:

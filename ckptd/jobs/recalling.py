@@ -13,7 +13,7 @@ from ckptd.jobs.losses import Losses
 from ckptd.jobs.reading import Place
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.settling import Arrived
-from ckptd.model import INSPECTOR_VERSION, Identity, Inspection
+from ckptd.model import INSPECTOR_VERSION, Identity, Inspection, Severity, Status
 
 
 class Known(NamedTuple):
@@ -21,6 +21,24 @@ class Known(NamedTuple):
 
     inspection: Inspection
     source: str | None
+
+
+class Word(NamedTuple):
+    """What is told of a file; while it stays the same, reading the file again brings no news.
+
+    Attributes:
+        findings: codes of those that are more than information, but for what is said about the sidecar, which is no part of it.
+    """
+
+    sha256: str | None
+    status: Status
+    findings: frozenset[str]
+
+
+def word_of(inspection: Inspection) -> Word:
+    """Give what is told of a file that was read."""
+    said = (one for one in inspection.findings if one.severity is not Severity.INFO and not one.code.startswith("sidecar-"))
+    return Word(inspection.sha256, inspection.status, frozenset(one.code for one in said))
 
 
 class Recalling:
@@ -34,10 +52,18 @@ class Recalling:
         self._store = store
         self._losses = losses
         self._unbelieved: set[Place] = set()
+        self._words: dict[Place, Word] = {}
 
     def disbelieve(self, place: Place) -> None:
         """Have a file read the next time that it arrives, whatever is known of it."""
         self._unbelieved.add(place)
+
+    def pop_word(self, place: Place) -> Word | None:
+        """Give what was told of a file before it was handed out to be read; None where it was not known as it lies there now.
+
+        One that was saved again is not, nor one that comes back: that is news, whatever its bytes are.
+        """
+        return self._words.pop(place, None)
 
     def find_known(self, arrived: Sequence[Arrived]) -> dict[Identity, list[Recalled]]:
         """Ask the index once about all files that arrived; what it cannot say is read, which is slower and as right."""
@@ -67,9 +93,18 @@ class Recalling:
         if place in self._unbelieved:
             self._unbelieved.discard(place)
             known = None
+        if known is None:
+            self._keep_word(place, root, candidates)
         if known is None and source is not None:  # it will be known as a file of its own, and the old place is empty
             self._losses.miss((place[0], source))
         return known
+
+    def _keep_word(self, place: Place, root: str, candidates: Sequence[Recalled]) -> None:
+        """Remember what was told of a file that is read again: for its sidecar, a newer inspector, a chmod or another link."""
+        self._words.pop(place, None)
+        for one in candidates:
+            if (one.root, one.path) == (root, place[1]) and not one.is_gone:
+                self._words[place] = word_of(one.inspection)
 
     def _find(self, same: Recalled | None, moved: Recalled | None, source: str | None, path: str) -> Known | None:
         if moved is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -57,6 +58,23 @@ class WatchedRoot:
             cure = "make it, or correct `roots` in the settings"
             raise RootLostError("open a root", path=path, why=os.strerror(error.errno or 0), cure=cure) from error
 
+    @classmethod
+    def away(cls, number: int, path: Path, wanted: Wanted, why: str) -> WatchedRoot:
+        """Give a root that is not there just now, with an incident until it is.
+
+        It holds an empty directory of nobody's, so that there is a descriptor in which nothing is.
+
+        Raises:
+            StorageError: there is no room even for that.
+        """
+        try:
+            place = tempfile.mkdtemp(prefix="ckptd-away-")
+            handle = RootHandle(place)
+            os.rmdir(place)
+        except OSError as error:
+            raise StorageError("open a root", path=path, why=os.strerror(error.errno or 0)) from error
+        return cls(number, os.path.realpath(path), handle, wanted, incident=why)
+
     def __enter__(self) -> Self:
         return self
 
@@ -70,8 +88,7 @@ class WatchedRoot:
 
     def look_again(self) -> Verdict:
         """Look whether the root is still the root, and act on what needs no person: mark it, open it anew."""
-        seen = os.fstat(self.handle.fd)
-        verdict = judge(KnownRoot(seen.st_dev, seen.st_ino, self.root_id, self.files), look(self.path))
+        verdict = judge(KnownRoot(*self._find_place(), self.root_id, self.files), look(self.path))
         match verdict:
             case Unmarked():
                 self._mark()
@@ -80,6 +97,14 @@ class WatchedRoot:
                 self.handle = RootHandle(self.path)
         self.incident = verdict.why if is_incident(verdict) else None  # type: ignore[union-attr]  # incidents have a why
         return verdict
+
+    def _find_place(self) -> tuple[int, int]:
+        """Give device and inode of what is held open; of nothing that there is, when a dead server took it away."""
+        try:
+            seen = os.fstat(self.handle.fd)
+        except OSError:
+            return 0, 0
+        return seen.st_dev, seen.st_ino
 
     def adopt(self) -> None:
         """Take what lies at the path now for the root, whatever it was; for an operator who said so."""

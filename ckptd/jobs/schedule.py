@@ -6,7 +6,7 @@ The jobs live in memory: which run was missed follows from the index, not from a
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ckptd.jobs.inbox import Inbox
@@ -25,8 +25,23 @@ def find_timetables(settings: Settings, registry: tuple[JobEntry, ...] = JOBS) -
     }
 
 
+def _go_on() -> None:
+    """Let the clock go on."""
+
+
+def _guard(inbox: Inbox, beat: Callable[[], None]) -> None:
+    beat()
+    inbox.guard()
+
+
 def start_schedule(
-    inbox: Inbox, roots: int, *, reconcile_seconds: float, guard_seconds: float, timetables: Collection[Timetable] = ()
+    inbox: Inbox,
+    roots: int,
+    *,
+    reconcile_seconds: float,
+    guard_seconds: float,
+    timetables: Collection[Timetable] = (),
+    beat: Callable[[], None] = _go_on,
 ) -> Any:
     """Start the clock's thread; `shutdown(wait=False)` of the result ends it.
 
@@ -38,6 +53,7 @@ def start_schedule(
         reconcile_seconds: interval of the full rescan.
         guard_seconds: interval of the look at the roots themselves.
         timetables: of the jobs; each of their times is announced.
+        beat: called by the clock's thread with each look at the roots: it lives.
     """
     from apscheduler.executors.debug import DebugExecutor  # late: a scan needs no clock
     from apscheduler.schedulers.background import BackgroundScheduler
@@ -52,7 +68,7 @@ def start_schedule(
         executors={"default": DebugExecutor()},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
     )
-    scheduler.add_job(inbox.guard, SteadyTrigger(guard_seconds), id="guard")
+    scheduler.add_job(_guard, SteadyTrigger(guard_seconds), args=(inbox, beat), id="guard")
     for root in range(roots):
         scheduler.add_job(inbox.rescan, SteadyTrigger(reconcile_seconds), args=(root, "schedule"), id=f"reconcile-{root}")
     for number, timetable in enumerate(timetables):

@@ -1,4 +1,4 @@
-"""What stands beside the loop and is stepped by it: the socket of people, health and metrics, alerts, hooks.
+"""What stands beside the loop and is stepped by it: health, alerts, hooks; and the socket of people (`controlling`).
 
 A side is opened only when the settings want it, and imported only then: what is switched off weighs nothing.
 """
@@ -72,20 +72,16 @@ class Beside:
     monotonic: Callable[[], float] = time.monotonic
 
 
-def _is_wanted_control(settings: Settings) -> bool:
-    return settings.control.enabled
-
-
 def _is_wanted_health(settings: Settings) -> bool:
-    return getattr(settings, "health", None) is not None and settings.health.is_wanted
+    return settings.health.is_wanted
 
 
 def _is_wanted_alerts(settings: Settings) -> bool:
-    return getattr(settings, "notify", None) is not None and settings.notify.is_wanted
+    return settings.notify.is_wanted
 
 
 def _is_wanted_hooks(settings: Settings) -> bool:
-    return bool(getattr(settings, "hook", ()))
+    return bool(settings.hook)
 
 
 #: Sides that follow the audit, with the name under which the index knows how far they have come.
@@ -93,7 +89,6 @@ _FOLLOWERS = {"ckptd.jobs.alerting": "alerts", "ckptd.jobs.hooking": "hooks"}
 
 #: Module with an `open_side(beside) -> Side`, and whether the settings want it.
 _SIDES: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
-    ("ckptd.jobs.controlling", _is_wanted_control),
     ("ckptd.jobs.serving_health", _is_wanted_health),
     ("ckptd.jobs.alerting", _is_wanted_alerts),
     ("ckptd.jobs.hooking", _is_wanted_hooks),

@@ -19,7 +19,6 @@ class Phase(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     PAUSED = "paused"
-    RELOADING = "reloading"
     STOPPING = "stopping"
 
 
@@ -126,7 +125,7 @@ class Standing:
     @property
     def words(self) -> str:
         """Say it in one line, as systemd's STATUS."""
-        if self.phase in (Phase.STARTING, Phase.STOPPING, Phase.RELOADING):
+        if self.phase in (Phase.STARTING, Phase.STOPPING):
             return str(self.phase)
         busy = []
         if self.waiting:

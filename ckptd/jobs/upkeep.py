@@ -200,7 +200,9 @@ class Upkeep:
         after = self.describe(place, before)
         if after != before:
             identity: Identity = record.identity
-            self._recording.write(lambda batch: batch.record_ready(root.path, place[1], identity, after, now=wall), self._now())
+            self._recording.write(
+                lambda batch: batch.record_ready(root.path, place[1], identity, after, now=wall, how="described"), self._now()
+            )
 
     def _note(self, place: Place, result: SidecarResult, *, is_done: bool = True) -> None:
         directory = place[0], place[1].rpartition("/")[0]

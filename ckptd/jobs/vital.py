@@ -13,6 +13,8 @@ from ckptd.jobs.standing import Sign
 class Vital:
     """One part that is asked for a sign of life.
 
+    Threading: any thread may answer.
+
     Args:
         name: of the part, as people read it.
         patience_seconds: silence after a question that is still no silence.
@@ -30,6 +32,10 @@ class Vital:
     def answer(self) -> None:
         """Note that it answered."""
         self._asked_at = math.inf
+
+    def beat(self, now: float) -> None:
+        """Note an answer that comes by itself, and expect the next one."""
+        self._asked_at = now
 
     def excuse(self) -> None:
         """Ask for no answer any more: the part is made anew, or is not there."""

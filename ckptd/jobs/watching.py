@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
@@ -27,6 +27,8 @@ _log = structlog.get_logger()
 
 #: Silence of the kernel's events after a question, seconds; a burst of 100,000 files is through the threads in less.
 PATIENCE_SECONDS = 30.0
+#: Findings with which the very directory of our file may not be watched; the clock looks there instead.
+_DEAF = frozenset({"watch-limit", "watch-failed"})
 _PULSE = f"{STATE}/{ID_NAME}"
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -41,7 +43,8 @@ class Watching:
         inbox: gets the hints and the doubts.
         settings: of watching.
         now: monotonic seconds.
-        patience_seconds: how long an observer may owe an answer.
+        patience_seconds: how long an observer may owe an answer, beside the time until it is asked again: one may be lost when
+            the kernel drops events.
     """
 
     def __init__(
@@ -60,7 +63,8 @@ class Watching:
         self._told: set[tuple[int, str]] = set()
         self._rescans = [0] * len(engine.roots)
         self._rescanned_at: list[float | None] = [None] * len(engine.roots)
-        self._vitals = [Vital(f"observer of {root.path}", patience_seconds) for root in engine.roots]
+        patience = patience_seconds + settings.guard_seconds
+        self._vitals = [Vital(f"observer of {root.path}", patience) for root in engine.roots]
         self.observers = [self._make_observer(root) for root in engine.roots]
 
     def start(self) -> None:
@@ -138,7 +142,8 @@ class Watching:
     def _ask(self, root: WatchedRoot, observer: Observer) -> None:
         """Make the kernel say something about a file of ours, without writing a byte."""
         vital = self._vitals[root.number]
-        if root.incident is not None or not observer.hears_kernel:
+        is_deaf = not observer.hears_kernel or any(finding.code in _DEAF for finding in observer.findings)
+        if root.incident is not None or is_deaf:
             vital.excuse()
             return
         try:
@@ -171,8 +176,3 @@ class Watching:
 
         settings = self._settings
         return Observer(path, hint, doubt, backend=settings.backend, polling_seconds=settings.polling_seconds)
-
-
-def find_worst(name: str, signs: Sequence[Sign]) -> Sign:
-    """Make one sign of several: the first that is not well, else a good one."""
-    return next((sign for sign in signs if not sign.ok), Sign(name, ok=True))

@@ -21,11 +21,12 @@ class CommandNotifier:
         self._command = tuple(command)
         self._timeout = timeout_seconds
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Message) -> str:
         """Run the command; exit status 0 means that it took the message."""
         ended = run_command(self._command, message.to_json().encode("ascii"), self._timeout)
         if ended.trouble:
             raise UndeliveredError("run a command", path=self._command[0], why=ended.trouble)
+        return ""
 
 
 def make_command(options: Options, environ: Mapping[str, str]) -> CommandNotifier:

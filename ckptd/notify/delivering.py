@@ -39,10 +39,16 @@ _BOOTSTRAP = (
 
 
 class Answer(NamedTuple):
-    """What became of one message; `trouble` is empty when it was taken."""
+    """What became of one message.
+
+    Attributes:
+        trouble: why it was not taken; empty when it was.
+        remark: what there is to say though it was taken; mostly empty.
+    """
 
     message: str
     trouble: str
+    remark: str = ""
 
 
 def start_delivery(channel: str, options: Options, bodies: Sequence[str]) -> Running:
@@ -74,7 +80,8 @@ def read_answers(output: str) -> list[Answer]:
     for line in output.splitlines():
         with suppress(ValueError, TypeError, KeyError, RecursionError):
             value = json.loads(line)
-            found.append(Answer(str(value["message"]), escape(str(value["trouble"]), _MOST_TROUBLE)))
+            trouble, remark = (escape(str(value[name]), _MOST_TROUBLE) for name in ("trouble", "remark"))
+            found.append(Answer(str(value["message"]), trouble, remark))
     return found
 
 
@@ -87,8 +94,7 @@ def deliver_all(channel: str, options: Options, messages: Sequence[Message]) -> 
     answers = []
     for message in messages:
         try:
-            notifier.deliver(message)
-            answers.append(Answer(message.id, ""))
+            answers.append(Answer(message.id, "", notifier.deliver(message)))
         except CkptdError as error:
             answers.append(Answer(message.id, str(error)))
         except Exception as error:  # noqa: BLE001 — a fault of ours with one message must not keep the others from being sent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -44,14 +45,20 @@ class EmailNotifier:
         self._sender = sender
         self._recipients = tuple(recipients)
 
-    def deliver(self, message: Message) -> None:
-        """Send one message to all who get it; who was refused is in the error, unless at least one was not."""
+    def deliver(self, message: Message) -> str:
+        """Send one message to all who get it; it is taken when it is for one of them, and the others are told."""
         mail = write_mail(message, self._sender, self._recipients)
         try:
-            with self._connect() as smtp:
-                smtp.send_message(mail, self._sender, self._recipients)
+            smtp = self._connect()
+            try:
+                refused = smtp.send_message(mail, self._sender, self._recipients)
+                with suppress(OSError, smtplib.SMTPException):  # it has the mail: how it takes leave changes nothing
+                    smtp.quit()
+            finally:
+                smtp.close()
         except (OSError, smtplib.SMTPException, ValueError) as error:
             raise UndeliveredError("send an alert", path="the mail server", why=_describe(error)) from error
+        return _say_refused(refused)
 
     def _connect(self) -> smtplib.SMTP:
         server = self._server
@@ -74,15 +81,15 @@ class EmailNotifier:
 
 def write_mail(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
     """Write a message as an e-mail; its id is the message's, so that a mailbox shows a double as one."""
-    mail = EmailMessage(policy=SMTP)  # refuses line breaks in headers
+    mail = EmailMessage(policy=SMTP)  # refuses line breaks in headers, but for those in an encoded word, which it decodes
     mail["From"] = sender
     mail["To"] = ", ".join(recipients)
-    mail["Subject"] = message.headline
+    mail["Subject"] = _plain(message.headline)
     mail["Date"] = formatdate(message.at)
-    mail["Message-ID"] = f"<{message.id}@{sender.rpartition('@')[2]}>"
+    mail["Message-ID"] = f"<{_plain(message.id)}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail["X-Ckptd-Kind"] = message.kind
-    mail["X-Ckptd-Severity"] = message.severity
+    mail["X-Ckptd-Kind"] = _plain(message.kind)
+    mail["X-Ckptd-Severity"] = _plain(message.severity)
     mail.set_content(describe(message))
     return mail
 
@@ -111,6 +118,17 @@ def make_email(options: Options, environ: Mapping[str, str]) -> EmailNotifier:
     return EmailNotifier(
         server, str(options["sender"]), [str(one) for one in recipients] if isinstance(recipients, list) else []
     )
+
+
+def _plain(text: str) -> str:
+    """Break what begins an encoded word, so that nobody decodes what a name holds.  Source: RFC 2047, section 2."""
+    return text.replace("=?", "= ?")
+
+
+def _say_refused(refused: Mapping[str, tuple[int, bytes]]) -> str:
+    """Say who does not get a mail that was taken for others; empty when all do."""
+    said = (f"{name} ({code} {text.decode('utf-8', 'replace')})" for name, (code, text) in refused.items())
+    return f"it refuses {escape(', '.join(said), 300)}" if refused else ""
 
 
 def _describe(error: Exception) -> str:

@@ -150,6 +150,14 @@ def fold(
     return Folded(found, tuple(messages))
 
 
+def join(written: Mapping[Key, Alert], own: Mapping[Key, Alert]) -> Mapping[Key, Alert]:
+    """Give the alerts that are written down together with those that were seen before these could be read.
+
+    What was told by who could not read them stays told; what was not is known as it is written, and is not told anew.
+    """
+    return {**own, **written, **{key: alert for key, alert in own.items() if alert.told}}
+
+
 def find_next(alerts: Iterable[Alert], rules: Rules) -> float | None:
     """Say when the next message is due that waits for nothing but its time; seconds since the epoch."""
     return min((_find_due(alert, rules) for alert in alerts if alert.untold and alert.ended_at is None), default=None)

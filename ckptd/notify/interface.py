@@ -23,8 +23,8 @@ class Notifier(Protocol):
     advice of who answers, and keeps nothing.
     """
 
-    def deliver(self, message: Message) -> None:
-        """Hand a message over.
+    def deliver(self, message: Message) -> str:
+        """Hand a message over; give what there is to say though it was taken, such as who does not get it, mostly nothing.
 
         Raises:
             UndeliveredError: it was not taken, or nobody knows; the message is sent again, under the same id.

@@ -59,7 +59,7 @@ class WebhookNotifier:
         self._timeout = timeout_seconds
         self._wall = wall
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Message) -> str:
         """Post one message; 200 to 299 is taken, everything else is not, a redirect neither."""
         parts = urlsplit(self._url.reveal())
         body = message.to_json().encode("ascii")
@@ -78,6 +78,7 @@ class WebhookNotifier:
             )
         if not 200 <= status < 300:
             raise _undelivered(f"it answers with status {status}")
+        return ""
 
     def _connect(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
         if scheme == "http":

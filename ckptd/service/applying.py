@@ -32,11 +32,18 @@ class Applier:
         self._make_user = make_user
 
     def apply(self, step: Step) -> None:
-        """Do one step.
+        """Do one step; what is made can be read by anybody, whatever the umask of who asks.
 
         Raises:
             CkptdError: it could not be done; those before it are.
         """
+        before = os.umask(0o022)
+        try:
+            self._apply(step)
+        finally:
+            os.umask(before)
+
+    def _apply(self, step: Step) -> None:
         match step:
             case WriteFile():
                 _write(step)
@@ -44,18 +51,16 @@ class Applier:
                 _remove(step)
             case MakeDirectory():
                 _make_directory(step)
-            case MakeUser(sysusers):
+            case MakeUser(sysusers, _):
                 self._make_user(sysusers)
             case AskManager(ask, unit):
                 self._manager.ask(ask, unit)
 
 
 def _write(step: WriteFile) -> None:
-    """Write a file that anybody may read, whatever the umask of who asks."""
     with translated("make a directory", step.path.parent):
         step.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     fd = os.open(step.path.parent, _DIRECTORY)
-    before = os.umask(0o022)
     try:
         if step.replaces is None:
             write_new(fd, step.path.name, step.text.encode())
@@ -64,7 +69,6 @@ def _write(step: WriteFile) -> None:
             if outcome is not Outcome.EXCHANGED:
                 raise ServiceError("replace a file", path=step.path, why=outcome.value, cure="look at it, and try again")
     finally:
-        os.umask(before)
         os.close(fd)
 
 
@@ -81,8 +85,38 @@ def _remove(step: RemoveFile) -> None:
 
 
 def _make_directory(step: MakeDirectory) -> None:
+    """Make a directory, and what is missing of the way to it; its links are resolved, and one made since is not followed."""
     with translated("make a directory", step.path):
-        step.path.mkdir(parents=True)
-        if step.is_shared:
-            os.chown(step.path, -1, grp.getgrnam(USER).gr_gid)
-            step.path.chmod(_SHARED_MODE)
+        parent = _open_way(step.path.parent)
+        try:
+            os.mkdir(step.path.name, dir_fd=parent)
+            fd = os.open(step.path.name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        finally:
+            os.close(parent)
+        try:
+            if step.is_shared:
+                _share(fd, step.path)
+        finally:
+            os.close(fd)
+
+
+def _open_way(path: Path) -> int:
+    fd = os.open("/", _DIRECTORY)
+    for name in path.parts[1:]:
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=fd)
+            inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd
+
+
+def _share(fd: int, path: Path) -> None:
+    """Let the group of the service into a directory that was made just now."""
+    if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
+        why = "somebody put another in its place just now"
+        raise ServiceError("make a directory", path=path, why=why, cure="make it where nobody else can write")
+    os.fchown(fd, -1, grp.getgrnam(USER).gr_gid)
+    os.fchmod(fd, _SHARED_MODE)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from ckptd.service.faults import ServiceError
 from ckptd.service.places import DROP_IN, Places
 from ckptd.service.plan import Found
-from ckptd.service.units import SERVICE, SYSTEM_UNITS, TEMPLATE, USER_UNITS
+from ckptd.service.stamp import Standing, judge
+from ckptd.service.units import SERVICE, SYSTEM_UNITS, TEMPLATE, USER_UNITS, read_config
+
+#: How a unit stands that ckptd wrote, whatever a person did to it since.
+_STAMPED = frozenset({Standing.OLDER, Standing.CHANGED})
 
 
 def read_all(paths: Iterable[Path]) -> Found:
@@ -40,6 +45,21 @@ def find_instances(places: Places) -> tuple[str, ...]:
     name, _, suffix = TEMPLATE.partition("@")
     drop_ins = places.units.glob(f"{name}@?*{suffix}.d/{DROP_IN}")
     return tuple(sorted(path.parent.name.removesuffix(".d") for path in drop_ins))
+
+
+def take_over(places: Places) -> Places:
+    """Give places with the settings that the unit in place reads, where an install before this one was told of others.
+
+    Raises:
+        ServiceError: the unit can't be read.
+    """
+    if not places.is_system or places.service != SERVICE:
+        return places
+    found = _read(places.units / SERVICE)
+    if judge(found, None) not in _STAMPED:
+        return places
+    config = read_config((found or b"").decode("utf-8", "replace"))
+    return places if config in (None, places.config) else replace(places, config=config, is_taken_over=True)
 
 
 def _read(path: Path) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,23 @@ from ckptd.service.places import Places, find_system_places
 from ckptd.service.plan import Wanted, plan_install
 from ckptd.service.stamp import judge, stamp
 from ckptd.service.steps import Plan
-from ckptd.service.surroundings import Directory, Surroundings, describe_access, find_groups, look_at
+from ckptd.service.surroundings import Directory, Surroundings, describe_access, find_groups, find_user, look_at
 from ckptd.service.systemctl import Systemctl
-from ckptd.service.units import SERVICE, TEMPLATE, TIMER, UnitFile, render_system_units, render_sysusers, render_user_units
+from ckptd.service.units import (
+    SERVICE,
+    TEMPLATE,
+    TIMER,
+    UnitFile,
+    read_members,
+    render_system_units,
+    render_sysusers,
+    render_user_units,
+)
 from ckptd.settings import Settings, load_settings
 
 _WHAT = "install the service"
+#: What sysusers.d(5) takes for a name; a group of another name comes from elsewhere, and the drop-in alone lets the service in.
+_LOCAL_GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,30}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,7 @@ def prepare_install(order: Order, around: Surroundings, manager: Systemctl) -> P
     new_root = roots[0].path if config is not None and not order.roots and roots[0].mode is None else None
     running = _find_running(order, manager)
     others = tuple(unit for unit in running if unit != order.unit)
-    wanted = Wanted(files, order.unit, order.unit in running, others, config, new_root, places.sysusers)
+    wanted = Wanted(files, order.unit, order.unit in running, others, config, new_root, places.sysusers, reach.groups)
     lasting = [one for one in roots if one.path != new_root]
     return Plan(plan_install(wanted, found), tuple(_find_notes(order, manager, reach, lasting)))
 
@@ -81,10 +93,13 @@ def _find_running(order: Order, manager: Systemctl) -> tuple[str, ...]:
 def _find_notes(order: Order, manager: Systemctl, reach: Reach, roots: Sequence[Directory]) -> Iterator[str]:
     """Say what a person has to know, or to do."""
     service = order.places.service
+    if order.places.is_taken_over:
+        yield f"the settings are {order.places.config}, as the service that is in place has them; --config names others"
     if not order.places.is_system:
         yield "it runs while you are logged in; loginctl enable-linger keeps it running"
         return
-    yield from (told for told in (describe_access(one, reach.groups) for one in roots) if told is not None)
+    user = find_user()
+    yield from (told for told in (describe_access(one, reach.groups, user) for one in roots) if told is not None)
     if reach.groups:
         yield f"the service joins {', '.join(reach.groups)}, the group that shares the roots"
     if order.scan and manager.is_wanted(service):
@@ -103,10 +118,17 @@ def render_wanted(places: Places) -> Mapping[Path, str]:
 
 def render_files(places: Places, reach: Reach) -> Mapping[Path, str]:
     """Give every file that an install writes, with its stamp, in the order in which they are written."""
-    files = {} if places.sysusers is None else {places.sysusers: stamp(render_sysusers())}
+    files = {} if places.sysusers is None else {places.sysusers: stamp(render_sysusers(_find_members(places.sysusers, reach)))}
     files |= {places.units / unit.name: stamp(unit.text) for unit in _render_units(places)}
     drop_in = stamp(render_drop_in(reach))
     return files | {places.drop_in(unit): drop_in for unit in places.confined}
+
+
+def _find_members(sysusers: Path, reach: Reach) -> set[str]:
+    """Give the groups that the user ckptd is in: those that share the roots, and those of the services beside this one."""
+    before = read_all([sysusers])[sysusers]
+    joined = () if before is None else read_members(before.decode("utf-8", "replace"))
+    return {group for group in (*reach.groups, *joined) if _LOCAL_GROUP.fullmatch(group)}
 
 
 def _render_units(places: Places) -> Sequence[UnitFile]:
@@ -126,6 +148,9 @@ def _find_reach(settings: Settings, groups: tuple[str, ...]) -> Reach:
 def _find_settings(order: Order) -> tuple[Settings, tuple[Path, str] | None]:
     """Read the settings that the service will read; where there are none, say what a new file holds."""
     config = order.places.config
+    if not config.exists() and order.places.is_taken_over:
+        why = "the service that is in place reads these settings, and they are not there"
+        raise ServiceError(_WHAT, path=config, why=why, cure="bring them back, or name others: --config")
     if not config.exists():
         first = FirstSettings(order.roots or (order.places.root,), order.places.state_dir)
         return first.settings(), (config, first.render())

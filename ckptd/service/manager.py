@@ -9,7 +9,10 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
+#: How long a full queue of systemd's is waited for, seconds.
+_PATIENCE_SECONDS = 2.0
 #: Characters of a STATUS; a longer one is cut.
 _STATUS_LIMIT = 480
 
@@ -32,18 +35,13 @@ class ServiceManager:
         self._status = ""
         self.watchdog_seconds = _find_watchdog(environ) if name else None
 
-    @property
-    def is_there(self) -> bool:
-        """Say whether anybody listens."""
-        return bool(self._address)
-
     def ready(self, status: str) -> None:
         """Say that the start, or a reload, is complete."""
-        self._tell("READY=1", f"STATUS={self._take(status)}")
+        self._tell("READY=1", f"STATUS={self._take(status)}", patience=_PATIENCE_SECONDS)
 
     def reloading(self) -> None:
         """Say that the settings are read anew.  Source: sd_notify(3), MONOTONIC_USEC goes with RELOADING."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}", patience=_PATIENCE_SECONDS)
 
     def stopping(self, status: str) -> None:
         """Say that the end began."""
@@ -63,14 +61,13 @@ class ServiceManager:
         self._status = " ".join(status.split())[:_STATUS_LIMIT]  # a line break would begin another assignment
         return self._status
 
-    def _tell(self, *lines: str) -> None:
+    def _tell(self, *lines: str, patience: float = 0.0) -> None:
+        """Send it, and wait so long for room: what is said only once must not get lost, and what is said often may."""
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as end:
-            try:
-                end.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
-            except OSError:  # systemd is being restarted, or is busy: it hears the next one
-                return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end, suppress(OSError):
+            end.settimeout(patience)
+            end.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
 
 
 def _find_watchdog(environ: Mapping[str, str]) -> float | None:

@@ -27,6 +27,7 @@ class Places:
         root: what a new settings file says when nobody names one.
         service: name of the unit that is started.
         packaged: directories of units that packages bring; one there would be hidden by ours.
+        is_taken_over: nobody named the settings, and the unit that is installed does.
     """
 
     units: Path
@@ -36,6 +37,7 @@ class Places:
     root: Path
     service: str = SERVICE
     packaged: tuple[Path, ...] = ()
+    is_taken_over: bool = False
 
     @property
     def is_system(self) -> bool:

@@ -27,6 +27,7 @@ class Wanted:
         config: a settings file to be written, and its text; None when there is one.
         root: a directory to be made for a new settings file; None when it is there.
         sysusers: the file that makes the user of a system's service; None for a user's.
+        groups: those that share the roots.
     """
 
     files: Mapping[Path, str]
@@ -36,6 +37,7 @@ class Wanted:
     config: tuple[Path, str] | None
     root: Path | None
     sysusers: Path | None
+    groups: tuple[str, ...] = ()
 
     @property
     def is_system(self) -> bool:
@@ -55,7 +57,7 @@ def plan_install(wanted: Wanted, found: Found) -> tuple[Step, ...]:
         steps.append(WriteFile(*wanted.config))
     steps += writes
     if wanted.sysusers is not None and any(step.path == wanted.sysusers for step in writes):
-        steps.append(MakeUser(wanted.sysusers))
+        steps.append(MakeUser(wanted.sysusers, wanted.groups))
     if wanted.root is not None:
         steps.append(MakeDirectory(wanted.root, is_shared=wanted.is_system))
     if writes:
@@ -72,6 +74,8 @@ def plan_install(wanted: Wanted, found: Found) -> tuple[Step, ...]:
 def plan_uninstall(found: Found, running: tuple[str, ...]) -> Plan:
     """Say what is taken away: what ckptd wrote and nobody changed.
 
+    A unit that stays keeps its drop-in: without, it could write nowhere.
+
     Args:
         found: what lies where a file of ours may lie.
         running: units of ours that are started, now or at boot.
@@ -81,7 +85,9 @@ def plan_uninstall(found: Found, running: tuple[str, ...]) -> Plan:
     removed = False
     for path, content in found.items():
         standing = judge(content, None)
-        if content is not None and standing.is_ours:
+        if content is not None and standing.is_ours and _stays(_find_unit(path), found):
+            notes.append(f"{path} stays: its unit does")
+        elif content is not None and standing.is_ours:
             steps.append(RemoveFile(path, hashlib.sha256(content).hexdigest()))
             removed = True
         elif standing is not Standing.MISSING:
@@ -89,3 +95,13 @@ def plan_uninstall(found: Found, running: tuple[str, ...]) -> Plan:
     if removed:
         steps.append(AskManager(Ask.RELOAD))
     return Plan(tuple(steps), tuple(notes))
+
+
+def _find_unit(path: Path) -> Path:
+    """Give the unit that a drop-in belongs to; any other file is its own."""
+    return path.parent.with_suffix("") if path.parent.suffix == ".d" else path
+
+
+def _stays(path: Path, found: Found) -> bool:
+    content = found.get(path)
+    return content is not None and not judge(content, None).is_ours

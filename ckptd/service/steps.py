@@ -43,9 +43,10 @@ class MakeDirectory:
 
 @dataclass(frozen=True, slots=True)
 class MakeUser:
-    """Have systemd make the user of the service, where there is none."""
+    """Have systemd make the user of the service, where there is none, and let it into groups."""
 
     sysusers: Path
+    groups: tuple[str, ...] = ()
 
 
 class Ask(StrEnum):
@@ -110,8 +111,10 @@ def describe(step: Step) -> str:
             return f"make {path} (group ckptd, mode 2775: who saves checkpoints there has to be in that group)"
         case MakeDirectory(path):
             return f"make {path}"
-        case MakeUser():
+        case MakeUser(_, ()):
             return "make the system user ckptd where there is none (systemd-sysusers)"
+        case MakeUser(_, groups):
+            return f"make the system user ckptd where there is none, a member of {', '.join(groups)} (systemd-sysusers)"
         case AskManager(ask, unit):
             return _ASKED[ask].format(unit)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import grp
 import os
+import pwd
 import stat
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ import ckptd
 from ckptd.service.drop_in import HOMES
 from ckptd.service.places import Places
 from ckptd.service.units import SERVICE
+from ckptd.settings.places import SYSTEM_USER
 
 #: Groups below this are the system's own (disk, shadow, docker): the service is not put into one because of a directory.
 #: Source: login.defs(5), GID_MIN.
@@ -22,7 +24,7 @@ FIRST_ORDINARY_GROUP = 1000
 #: What PrivateTmp= replaces by directories of its own.  Source: systemd.exec(5).
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 — named in order to be refused
 
-USER = "ckptd"
+USER = SYSTEM_USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +129,29 @@ def is_in_temporary(path: Path) -> bool:
     return any(path.is_relative_to(place) for place in TEMPORARY)
 
 
-def describe_access(one: Directory, groups: Iterable[str]) -> str | None:
+def find_user() -> int | None:
+    """Give the number of the user that the service runs as; None when there is none yet."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(USER).pw_uid
+    return None
+
+
+def describe_access(one: Directory, groups: Iterable[str], user: int | None = None) -> str | None:
     """Say what keeps the service out of a directory, with its cure; None when nothing does.
 
     Args:
         one: the directory.
         groups: those of the service beside its own.
+        user: its number; None when there is none yet.
     """
     if one.mode is None:
         return f"{one.path} is not there: make it, and the service starts with it"
-    if one.mode & 0o003 == 0o003:
+    is_owner, is_member = one.owner == user, one.group in (USER, *groups)
+    rights = one.mode >> (6 if is_owner else 3 if is_member else 0)  # the first that fits counts, and no other
+    if rights & 0o3 == 0o3:
         return None
-    if one.mode & 0o030 == 0o030 and one.group in (USER, *groups):
-        return None
+    if is_owner:
+        return f"the user {USER} can't write in {one.path}, its own (mode {one.mode:04o}): chmod u+rwx {one.path}"
     cure = f"chgrp GROUP {one.path} && chmod g+rwxs {one.path}, with a group of those who save there, then install again"
     return f"the user {USER} can't write in {one.path} (mode {one.mode:04o}, group {one.group}): {cure}"
 

@@ -6,6 +6,8 @@ compares.  What depends on the settings is in no unit: `drop_in` has it.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +27,7 @@ TIMER = "ckptd-scan.timer"
 SYSTEM_UNITS = (SERVICE, TEMPLATE, SCAN, TIMER)
 USER_UNITS = (SERVICE,)
 
+_CONFIG = re.compile(r"^ExecStart=.* --config (\"(?:[^\"\\]|\\.)*\"|\S+) run$", re.MULTILINE)
 _TEMPLATES = files("ckptd.service") / "units"
 
 
@@ -57,9 +60,14 @@ def render_user_units(python: Path) -> tuple[UnitFile, ...]:
     return tuple(UnitFile(name, _render(f"user/{name}", python, SYSTEM_CONFIG)) for name in USER_UNITS)
 
 
-def render_sysusers() -> str:
-    """Render the file of sysusers.d(5) that makes the user ckptd."""
-    return _read("ckptd.sysusers")
+def render_sysusers(groups: Iterable[str] = ()) -> str:
+    """Render the file of sysusers.d(5) that makes the user ckptd, a member of the groups."""
+    return _read("ckptd.sysusers") + "".join(f"m ckptd {group}\n" for group in sorted(set(groups)))
+
+
+def read_members(text: str) -> tuple[str, ...]:
+    """Read the groups out of a file of sysusers.d(5) that was rendered here."""
+    return tuple(re.findall(r"^m ckptd (\S+)$", text, re.MULTILINE))
 
 
 def quote(text: str) -> str:
@@ -75,6 +83,17 @@ def quote(text: str) -> str:
         raise CkptdError("name a file in a unit", path=repr(text), why="its name holds a control character", cure=cure)
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if set(text) & set(" '\"\\;#:") else escaped
+
+
+def read_config(text: str) -> Path | None:
+    """Read the settings file out of a unit that was rendered here; None where it names none."""
+    found = _CONFIG.search(text)
+    if found is None:
+        return None
+    word = found[1]
+    if word.startswith('"'):
+        word = re.sub(r"\\(.)", r"\1", word[1:-1])
+    return Path(word.replace("%%", "%"))
 
 
 def _render(name: str, python: Path, config: Path) -> str:

@@ -18,6 +18,8 @@ RESERVED = frozenset({"CKPTD_CONFIG"})
 RESERVED_BEGINNINGS = ("CKPTD_BENCH_", "CKPTD_FUZZ_", "CKPTD_SOAK_")
 
 SYSTEM_CONFIG = Path("/etc/ckptd/ckptd.toml")
+#: Whom the system's service runs as.
+SYSTEM_USER = "ckptd"
 
 
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:

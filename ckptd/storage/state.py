@@ -76,31 +76,36 @@ def open_trash_dir(root_fd: int) -> int:
         os.close(own)
 
 
-def find_trash_dir(root_fd: int) -> int | None:
+def find_trash_dir(root_fd: int, owner: int | None = None) -> int | None:
     """Check the trash of an open root and give a descriptor of it; None where there is none, and none is made.
+
+    Args:
+        root_fd: of the open root.
+        owner: the user whose it has to be alone, where somebody else only looks; None for whoever runs this.
 
     Raises:
         StateDirError: as `open_trash_dir`.
         StorageError: it can't be opened.
     """
     shown = Path(place_of(root_fd, STATE))
-    own = _find(STATE, root_fd, shown)
+    owner = os.geteuid() if owner is None else owner
+    own = _find(STATE, root_fd, shown, owner)
     if own is None:
         return None
     try:
-        return _find(TRASH, own, shown / TRASH)
+        return _find(TRASH, own, shown / TRASH, owner)
     finally:
         os.close(own)
 
 
-def _find(name: str, parent: int, shown: Path) -> int | None:
+def _find(name: str, parent: int, shown: Path, owner: int) -> int | None:
     try:
         os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return None
     except OSError:
         pass  # opening it says what is wrong
-    return _open_own(name, parent, shown)
+    return _open_own(name, parent, shown, owner)
 
 
 def _ensure(name: str, parent: int, shown: Path, cure: str | None = None) -> int:
@@ -118,21 +123,20 @@ def _ensure(name: str, parent: int, shown: Path, cure: str | None = None) -> int
             why=os.strerror(error.errno or 0),
             cure=cure or f"let the user that runs ckptd write in {shown.parent}, or set state_dir to a directory of its own",
         ) from error
-    return _open_own(name, parent, shown)
+    return _open_own(name, parent, shown, os.geteuid())
 
 
-def _open_own(name: str, parent: int, shown: Path) -> int:
+def _open_own(name: str, parent: int, shown: Path, user: int) -> int:
     fd = _open(name, _DIRECTORY, parent, shown)
     try:
-        _check(os.fstat(fd), shown)
+        _check(os.fstat(fd), shown, user)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _check(now: os.stat_result, shown: Path) -> None:
-    user = os.geteuid()
+def _check(now: os.stat_result, shown: Path, user: int) -> None:
     if now.st_uid != user:
         raise StateDirError(
             "the state directory belongs to somebody else",

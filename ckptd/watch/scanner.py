@@ -26,6 +26,8 @@ from ckptd.watch.wanted import Wanted
 MAX_DEPTH = 100
 #: Entries of one directory above which a finding says so; every look at it takes a second and more.
 HUGE_DIRECTORY = 200_000
+#: A breath in a large directory is taken every so many entries; all bits set.  On a slow share each entry is a question.
+_BREATH = 1_023
 #: Problems kept of one scan; a tree with more is told about in numbers.
 MAX_PROBLEMS = 1_000
 
@@ -104,7 +106,7 @@ def scan(root_fd: int, wanted: Wanted, below: str = "", *, breathe: Callable[[],
         root_fd: the open root.
         wanted: which names are looked at.
         below: a path relative to the root; "" for all of it.
-        breathe: called for each directory; what it raises ends the walk.
+        breathe: called for each directory, and in large ones now and then; what it raises ends the walk.
     """
     found = Scan()
     if below and not wanted.enters(below):
@@ -161,7 +163,7 @@ class _Level(NamedTuple):
 def _walk(root_fd: int, top_fd: int, top: str, wanted: Wanted, found: Scan, breathe: Callable[[], None]) -> None:
     stack: list[_Level] = []
     try:
-        _enter(root_fd, stack, top_fd, top, wanted, found)
+        _enter(root_fd, stack, top_fd, top, wanted, found, breathe)
         while stack:
             level = stack[-1]
             name = next(level.names, None)
@@ -178,22 +180,27 @@ def _walk(root_fd: int, top_fd: int, top: str, wanted: Wanted, found: Scan, brea
             except OSError as error:
                 _note_unread(found, path, error)
                 continue
-            _enter(root_fd, stack, fd, path, wanted, found)
+            _enter(root_fd, stack, fd, path, wanted, found, breathe)
             breathe()
     finally:
         for level in stack:
             os.close(level.fd)
 
 
-def _enter(root_fd: int, stack: list[_Level], fd: int, path: str, wanted: Wanted, found: Scan) -> None:
+def _enter(
+    root_fd: int, stack: list[_Level], fd: int, path: str, wanted: Wanted, found: Scan, breathe: Callable[[], None]
+) -> None:
     """List one directory; its descriptor belongs to the stack from here on, or is closed when it cannot be read."""
     prefix = path + "/" if path else ""
     try:
-        names, links = _list(fd, prefix, wanted, found)
+        names, links = _list(fd, prefix, wanted, found, breathe)
     except OSError as error:
         _note_unread(found, path, error)
         os.close(fd)
         return
+    except BaseException:  # a breath that ends the walk
+        os.close(fd)
+        raise
     found.devices.add(os.fstat(fd).st_dev)
     found.directories += 1
     stack.append(_Level(fd, prefix, iter(names)))
@@ -201,7 +208,7 @@ def _enter(root_fd: int, stack: list[_Level], fd: int, path: str, wanted: Wanted
         _note_link(root_fd, prefix + name, wanted, found)
 
 
-def _list(fd: int, prefix: str, wanted: Wanted, found: Scan) -> tuple[list[str], list[str]]:
+def _list(fd: int, prefix: str, wanted: Wanted, found: Scan, breathe: Callable[[], None]) -> tuple[list[str], list[str]]:
     files, suffixes = found.files, wanted.suffixes
     ignored = wanted.ignored.match if wanted.ignored is not None else None
     directories: list[str] = []
@@ -210,6 +217,8 @@ def _list(fd: int, prefix: str, wanted: Wanted, found: Scan) -> tuple[list[str],
     with os.scandir(fd) as entries:
         for entry in entries:
             count += 1
+            if not count & _BREATH:
+                breathe()
             name = entry.name
             if name[0] == ".":
                 if name.startswith(_OWN_HIDDEN):

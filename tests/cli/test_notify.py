@@ -94,13 +94,17 @@ def test_json_has_the_keys_of_the_page(run, app):
 
 
 def test_a_test_says_what_became_of_it(run, app):
-    """Status 0 when every channel took it, 1 when one did not, 2 when there is none of that name."""
+    """Status 0 when every channel took it, 1 when one did not or not for all, 2 when there is none of that name."""
     done = run("notify", "test")
     assert (done.status, done.out) == (0, "webhook: taken\n")
     app.tried = [Tried("webhook", "0a", EVIL)]
     done = run("notify", "test")
     assert (done.status, done.out) == (1, "webhook: not taken: evil\\x1b[2J\n")
-    assert run("notify", "test", "--json").json == [{"channel": "webhook", "message": "0a", "trouble": EVIL}]
+    assert run("notify", "test", "--json").json == [{"channel": "webhook", "message": "0a", "trouble": EVIL, "remark": ""}]
+    app.tried = [Tried("email", "0b", "", f"it refuses {EVIL}")]
+    done = run("notify", "test")
+    assert (done.status, done.out) == (1, "email: taken, but it refuses evil\\x1b[2J\n")
+    assert run("notify", "test", "--json").json[0]["remark"] == f"it refuses {EVIL}"
     assert run("notify", "test", "--channel", "pigeon").status == 2
 
 

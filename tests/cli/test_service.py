@@ -1,5 +1,6 @@
 """The verbs of the service: what they print, and what makes no sense."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,11 @@ def prefix(tmp_path, monkeypatch):
     """Put a directory in the place of this machine."""
     machine = Prefix(tmp_path, monkeypatch)
     machine.root.mkdir(parents=True)
-    monkeypatch.setattr(places, "find_system_places", lambda *_: machine.places)
+    monkeypatch.setattr(
+        places,
+        "find_system_places",
+        lambda _, config: dataclasses.replace(machine.places, config=config or machine.places.config),
+    )
     monkeypatch.setattr(surroundings, "look_around", lambda *_: machine.around)
     monkeypatch.setattr(surroundings, "TEMPORARY", (Path("/nowhere"),))
     return machine
@@ -44,6 +49,48 @@ def test_an_install_and_an_uninstall_say_what_they_did(run, prefix):
     assert run("service", "status", "--json").json["files"][str(prefix.places.units / "ckptd.service")] == "in place"
     assert f"removed {prefix.places.units}/ckptd.service\n" in run("service", "uninstall").out
     assert prefix.files() == {"ckptd/ckptd.toml"}
+
+
+@pytest.fixture
+def own(prefix):
+    """Give settings at a place of their own, with a root, for which the service was installed."""
+    config, root = prefix.directory / "data" / "100% own" / "ckptd.toml", prefix.directory / "data" / "models"
+    for directory in (config.parent, root):
+        directory.mkdir(parents=True)
+    config.write_text(f'roots = ["{root}"]\nstate_dir = "{prefix.places.state_dir}"\n')
+    return config
+
+
+def test_an_install_keeps_to_the_settings_of_the_one_before(run, prefix, own):
+    """As after an upgrade: nobody names them again, and the roots stay those of the service."""
+    run("service", "install", "--config", str(own))
+    prefix.runs("active")
+    before = {name: (prefix.directory / "etc" / name).read_bytes() for name in prefix.files()}
+    done = run("service", "install", "--json").json
+    assert done["steps"] == []
+    assert any(str(own) in note and "--config names others" in note for note in done["notes"])
+    assert {name: (prefix.directory / "etc" / name).read_bytes() for name in prefix.files()} == before
+    assert not prefix.places.config.exists()
+    assert set(run("service", "status", "--json").json["files"].values()) == {"in place"}
+    assert any(note.startswith(str(own)) for note in run("service", "uninstall", "--json").json["notes"])
+
+
+def test_other_settings_are_taken_when_they_are_named(run, prefix, own):
+    """The way back, too."""
+    run("service", "install", "--config", str(own))
+    done = run("service", "install", "--config", str(prefix.places.config))
+    assert f"replaced {prefix.places.units}/ckptd.service\n" in done.out
+    assert f"--config {prefix.places.config} run" in (prefix.places.units / "ckptd.service").read_text()
+
+
+def test_settings_of_the_service_that_are_gone_are_not_made_up(run, prefix, own):
+    """Their disk may only be away."""
+    run("service", "install", "--config", str(own))
+    own.unlink()
+    done = run("service", "install")
+    assert done.status == 1
+    assert "they are not there" in done.err
+    assert not own.exists()
 
 
 def test_a_service_that_does_not_run_is_status_1(run, prefix):

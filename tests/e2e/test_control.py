@@ -19,6 +19,7 @@ import pytest
 
 from tests.corpus import asm, zips
 from tests.e2e.running import Daemon, ckptd, run_ckptd, running, wait_for
+from tests.e2e.test_jobs import SCRUB, SlowDaemon
 
 pytestmark = [
     pytest.mark.root,
@@ -79,7 +80,7 @@ def test_a_member_of_the_group_reads_and_marks_and_no_more(shared):
     pinned = as_user(MEMBER, [GROUP], "--root", root, "pin", "a.pth")
     assert pinned.returncode == 0, pinned.stderr
     assert str(MEMBER) in (root / ".ckptd" / "journal.jsonl").read_text()
-    for refused in (["apply"], ["jobs", "run", "report"], ["trash", "purge", "--all"], ["archive", "write", "a"]):
+    for refused in (["apply"], ["jobs", "run", "report"], ["trash", "purge", "--all"], ["archive"], ["archive", "write", "a"]):
         done = as_user(MEMBER, [GROUP], "--root", root, *refused)
         assert done.returncode == 4, (refused, done.stdout, done.stderr)
         assert "read and mark, and no more" in done.stderr
@@ -188,20 +189,25 @@ def talk(path, value, fds=2, raw=None):
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     end.settimeout(30)
     end.connect(str(path))
+    pipes: list[int] = []
     sink = [os.open("/dev/null", os.O_WRONLY) for _ in range(fds)]
     try:
         line = raw if raw is not None else json.dumps(value).encode() + b"\n"
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", sink))] if sink else []
         end.sendmsg([line], rights)
         data = b""
-        while b"\n" not in data:
-            more = end.recv(1 << 16)
+        while True:
+            more, taken, _, _ = socket.recv_fds(end, 1 << 16, 2)
             if not more:
                 return None
             data += more
-        return json.loads(data)
+            pipes += taken
+            answers = [json.loads(line) for line in data.split(b"\n")[:-1]]
+            last = [answer for answer in answers if not answer["value"].get("streams")]
+            if last:
+                return last[0]
     finally:
-        for fd in sink:
+        for fd in (*sink, *pipes):
             os.close(fd)
         end.close()
 
@@ -236,10 +242,10 @@ def test_what_is_no_request_gets_a_sentence(shared, raw):
 
 @pytest.mark.parametrize("count", [0, 1, 3, 16])
 def test_descriptors_that_were_not_asked_for_are_closed(shared, count):
-    """Neither too few nor too many are kept."""
+    """The daemon takes none: the kernel closes them."""
     talk(shared.socket, {"what": "status"})
     before = len(os.listdir(f"/proc/{shared.pid}/fd"))
-    assert talk(shared.socket, {"what": "status"}, fds=count)["status"] == 2
+    assert talk(shared.socket, {"what": "status"}, fds=count)["status"] == 0
     wait_for(lambda: len(os.listdir(f"/proc/{shared.pid}/fd")) <= before, "the descriptors to be closed")
 
 
@@ -274,14 +280,129 @@ def test_who_goes_away_ends_what_he_asked_for(shared):
     shared.wait_record("a.pth", status="ok")
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     end.connect(str(shared.socket))
-    reader, writer = os.pipe()  # nobody reads it: the command hangs when it is full
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writer, writer]))]
-    end.sendmsg([json.dumps({"what": "run", "arguments": ["ls"]}).encode() + b"\n"], rights)
+    end.sendall(json.dumps({"what": "run", "arguments": ["ls"]}).encode() + b"\n")
     shared.wait_event("control.asked")
     end.close()
-    os.close(reader)
-    os.close(writer)
     wait_for(lambda: not [one for one in psutil.Process(shared.pid).children() if "asked" in one.cmdline()], "its end")
+
+
+def test_one_who_hangs_up_as_his_command_ends_does_no_harm(shared):
+    """The end of the command and that of its asker may be told in one round of the loop, in either order."""
+    for number in range(30):
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        end.connect(str(shared.socket))
+        end.sendall(json.dumps({"what": "run", "arguments": ["--version"]}).encode() + b"\n")
+        time.sleep(0.01 * number)
+        end.close()
+    assert talk(shared.socket, {"what": "status"})["status"] == 0
+    wait_for(lambda: not [one for one in psutil.Process(shared.pid).children() if "asked" in one.cmdline()], "their ends")
+
+
+def test_a_descriptor_that_takes_its_time_to_close_holds_up_nobody_else(shared):
+    """A socket that lingers for a minute is closed by whoever receives it: the daemon goes on indexing all the while."""
+    program = (
+        "import array, os, socket, struct, sys\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "one = socket.create_connection(server.getsockname()); other, _ = server.accept()\n"
+        f"os.setgroups([{GROUP}]); os.setgid({MEMBER}); os.setuid({MEMBER})\n"
+        "one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 60))\n"
+        "one.setblocking(False)\n"
+        "try:\n"
+        "    while True: one.send(bytes(1 << 16))\n"
+        "except BlockingIOError: pass\n"
+        "end = socket.socket(socket.AF_UNIX); end.connect(sys.argv[1])\n"
+        "end.sendmsg([b'{\"what\": '], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [one.fileno()]))])\n"
+        "one.close(); print('sent', flush=True); sys.stdin.read()\n"
+    )
+    guest = subprocess.Popen(
+        [sys.executable, "-c", program, str(shared.socket)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert guest.stdout.readline() == "sent\n"
+        for number in range(20):
+            save(shared.roots[0] / f"{number}.pth", number)
+            shared.wait_event("checkpoint.indexed", path=f"{number}.pth")
+        assert shared.has("daemon.unwell") is None
+        assert guest.poll() is None  # he still lingers
+    finally:
+        guest.communicate()
+
+
+def test_a_command_goes_on_over_a_reload(tmp_path, open_place):
+    """What somebody asked for is not ended because the settings are read anew."""
+    root = open_place / "models"
+    root.mkdir()
+    daemon = SlowDaemon(root, env=SCRUB | {"CKPTD_SCHEDULE__SCRUB": ""}, cwd=PROJECT).start()
+    try:
+        asked = subprocess.Popen(
+            [sys.executable, "-m", "ckptd", "--root", str(root), "jobs", "run", "report", "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        daemon.wait_event("control.asked")
+        for _ in range(3):
+            assert run_ckptd("--root", root, "reload").returncode == 0
+        output, _ = asked.communicate(timeout=60)
+        assert asked.returncode == 0
+        assert json.loads(output)["outcome"] == "ok"
+    finally:
+        daemon.stop()
+
+
+def test_a_reload_that_comes_to_nothing_says_so(tmp_path, open_place, monkeypatch):
+    """The settings can be read, and what they want can't be had: that is known only afterwards, and waited for."""
+    root, config = open_place / "models", tmp_path / "ckptd.toml"
+    root.mkdir()
+    config.write_text(f'roots = ["{root}"]\n')
+    monkeypatch.setenv("CKPTD_CONFIG", str(config))
+    daemon = Daemon(root, env=QUICK)
+    daemon.names_roots = False
+    daemon.start()
+    try:
+        assert run_ckptd("reload").stdout == "the new settings are in use\n"
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            config.write_text(f'roots = ["{root}"]\n[health]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n')
+            done = run_ckptd("reload")
+        assert done.returncode == 2
+        assert "health.listen" in done.stderr
+        config.write_text(f'roots = ["{root}"]\n')
+        assert run_ckptd("reload").returncode == 0
+    finally:
+        daemon.stop()
+
+
+def test_who_only_claims_to_be_the_daemon_is_not_believed(open_place, monkeypatch):
+    """A root of somebody else's with a socket of his in it: his words do not come to the terminal of who looks."""
+    monkeypatch.delenv("CKPTD_CONTROL__SOCKET")
+    state = open_place / "models" / ".ckptd"
+    state.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as trap:
+        trap.bind(str(state / "ctl"))
+        for path in (state.parent, state, state / "ctl"):
+            os.chown(path, STRANGER, STRANGER)
+        state.chmod(0o700)
+        program = (
+            "import os, socket, sys\n"
+            f"os.setgroups([]); os.setgid({STRANGER}); os.setuid({STRANGER})\n"
+            "end = socket.socket(socket.AF_UNIX, fileno=int(sys.argv[1])); end.listen()\n"
+            "print('listening', flush=True)\n"
+            "guest, _ = end.accept()\n"
+            'guest.sendall(b\'{"status": 0, "problem": "\\\\u001b[2J", "value": {}}\\n\'); sys.stdin.read()\n'
+        )
+        liar = subprocess.Popen(
+            [sys.executable, "-c", program, str(trap.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=[trap.fileno()],
+        )
+        try:
+            assert liar.stdout.readline() == "listening\n"
+            done = run_ckptd("--root", state.parent, "status")
+            assert done.returncode == 4
+            assert "neither you, nor root, nor the service" in done.stderr
+        finally:
+            liar.communicate()
 
 
 def test_a_socket_that_a_kill_left_is_taken_over(open_place):
@@ -308,6 +429,20 @@ def test_something_else_at_the_place_of_the_socket_is_left_alone(open_place):
     assert done.returncode == 1
     assert "control.socket" in done.stderr
     assert (open_place / "run" / "ctl").read_text() == "mine"
+
+
+def test_where_no_socket_can_be_made_the_daemon_does_without(open_place, monkeypatch):
+    """A file system may take none; checkpoints are looked after all the same, and the log says so."""
+    monkeypatch.delenv("CKPTD_CONTROL__SOCKET")
+    root = open_place / "models"
+    (root / ".ckptd" / "ctl").mkdir(parents=True)
+    (root / ".ckptd").chmod(0o700)
+    with running(root, env=QUICK) as daemon:
+        assert "control.socket" in daemon.wait_event("control.closed")["reason"]
+        save(root / "a.pth")
+        daemon.wait_record("a.pth", status="ok")
+        assert run_ckptd("--root", root, "pin", "a.pth").returncode == 0
+        assert (root / ".ckptd" / "ctl").is_dir()
 
 
 def test_a_path_longer_than_a_socket_may_have_works(open_place, monkeypatch):

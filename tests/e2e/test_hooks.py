@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import psutil
 import pytest
@@ -24,7 +25,7 @@ def start(place, text, **values):
     script.write_text(f"#!/bin/sh\ncd {place}\n{text}\n")
     script.chmod(0o755)
     hook = {"on": "checkpoint.ready", "command": [str(script)], **values}
-    return Daemon(place / "models", env={"CKPTD_HOOK": json.dumps([hook])}).start()
+    return Daemon(place / "models", env={"CKPTD_HOOK": json.dumps([hook]), "CKPTD_HOOK_PROCESSES": "1"}).start()
 
 
 def save(place, name):
@@ -64,6 +65,31 @@ def test_a_kill_of_the_daemon_ends_the_command_and_the_next_start_runs_it_again(
     wait_for(lambda: lines(place)[-1] == "ended", "it to be run again")
     assert lines(place).count("began") == 2
     assert daemon.stop() == 0
+
+
+def test_a_command_that_writes_into_the_metadata_file_is_not_run_for_what_it_wrote(place):
+    """A register that notes there what it made of the checkpoint: once for each, and the index has it."""
+    script = """import json, os, sys
+paper = json.load(sys.stdin)
+path = os.path.join(paper["root"], paper["path"].replace(".pth", "_metadata.json"))
+value = json.load(open(path)) | {"registered_as": "m1", "architecture": "mine"}
+json.dump(value, open(path + ".new", "w"))
+os.replace(path + ".new", path)
+open("story", "a").write(paper["path"] + "\\n")
+"""
+    (place / "register.py").write_text(script)
+    daemon = start(place, f"exec {sys.executable} register.py")
+    names = ["a.pth", "b.pth", "c.pth"]
+    for name in names:  # in the order of the audit: by the time of the third, the first would have been run twice
+        save(place, name)
+        wait_for(lambda name=name: name in lines(place), "the command")
+        wait_for(lambda name=name: architecture(place, name) == "mine", "the index to have it")
+    assert daemon.stop() == 0
+    assert lines(place) == names
+
+
+def architecture(place, name):
+    return ckptd("--root", place / "models", "show", name)["metadata"]["architecture"]
 
 
 def test_a_command_that_takes_too_long_is_ended_and_indexing_goes_on(place):

@@ -7,10 +7,12 @@ import time
 from contextlib import closing
 from dataclasses import replace
 
+import pytest
+
 from ckptd.index.following import Cursor, Pulse, begin_following, find_end, keep_cursors, put_cursor, read_events
 from ckptd.index.ledger import Check, put_check
 from ckptd.index.troubles import BAD_OUTCOMES, BadPlace, load_arrivals, load_bad_places
-from ckptd.model import Finding, Severity, Source, Status
+from ckptd.model import GONE_STATES, Finding, PlaceState, Severity, Source, Status
 from ckptd.policy.scrub import BAD
 from tests.index.making import DAY, NOW, ROOT, digest, fill, identity, inspection
 
@@ -119,6 +121,21 @@ def test_a_checkpoint_came_when_it_was_seen_or_changed_and_not_when_it_was_read_
     assert arrivals["Ahead"].at == NOW
     (one,) = store.ask(lambda *about: load_arrivals(*about, 0.6, at=(ROOT, "old.pth")))
     assert one.at == NOW - 3 * DAY
+
+
+@pytest.mark.parametrize("state", [*GONE_STATES, PlaceState.READY])
+def test_what_is_gone_by_now_came_all_the_same(store, state):
+    """The newest of a group may be archived, in the trash or moved away; one that was rejected never came."""
+    about = {"model_name": "BiLSTM", "sources": {"model_name": Source("name", 0.9)}}
+    days = {"old.pth": (-3, Status.OK), "new.pth": (-2, Status.NEEDS_CODE), "bad.pth": (-1, Status.DAMAGED)}
+    with store.batch() as batch:
+        for number, (path, (day, status)) in enumerate(days.items()):
+            file = identity(number, mtime_ns=int((NOW + day * DAY) * 1e9))
+            batch.record_ready(ROOT, path, file, inspection(path, status, **about), now=NOW)
+            batch.record_state(ROOT, path, PlaceState.READY if path == "old.pth" else state, now=NOW)
+        batch.tell(lambda connection, _: connection.exec_driver_sql("UPDATE places SET first_seen_at = mtime_ns / 1e9"))
+    (one,) = store.ask(load_arrivals, 0.6)
+    assert one.at == NOW - 2 * DAY
 
 
 def test_a_look_at_a_long_audit_costs_what_is_new(sqlite_store):

@@ -17,7 +17,7 @@ def test_an_unchanged_file_is_known_exactly(store):
     found = store.find_contents([identity(1), identity(2)])
     assert list(found) == [identity(1)]
     ((recalled,)) = found[identity(1)]
-    assert recalled == (replace(said, path="a.pth", identity=identity(1)), ROOT, "a.pth", True)
+    assert recalled == (replace(said, path="a.pth", identity=identity(1)), ROOT, "a.pth", True, False)
 
 
 @pytest.mark.parametrize("field", ["dev", "ino", "size_bytes", "mtime_ns"])
@@ -43,7 +43,8 @@ def test_hard_links_are_all_given(store):
         for path in ("a.pth", "b.pth"):
             batch.record_ready(ROOT, path, identity(1), inspection(), now=NOW)
         batch.record_missing(ROOT, "a.pth", now=NOW)
-    assert sorted(recalled.path for recalled in store.find_contents([identity(1)])[identity(1)]) == ["a.pth", "b.pth"]
+    found = store.find_contents([identity(1)])[identity(1)]
+    assert sorted((recalled.path, recalled.is_gone) for recalled in found) == [("a.pth", True), ("b.pth", False)]
 
 
 def test_what_has_no_digest_is_never_recalled(store):

@@ -6,10 +6,11 @@ import json
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
+from ckptd.errors import IndexUnavailableError
 from ckptd.index.alerting import load_alerts, load_outbox
 from ckptd.index.runs import RunOutcome, add_run, end_run, note_schedule
 from ckptd.jobs.alerting import open_side
@@ -19,7 +20,7 @@ from ckptd.notify.retrying import GIVE_UP_SECONDS
 from ckptd.settings import load_settings
 from ckptd.settings.handover import settings_to_json
 from tests.jobs.besides import loop
-from tests.notify.receivers import http_receiver
+from tests.notify.receivers import http_receiver, mail_receiver, make_certificate
 
 DEAD = "http://127.0.0.1:9/"
 HOUR = 3600.0
@@ -233,6 +234,129 @@ def test_a_job_that_is_overdue_is_told_until_it_ran(tmp_path):
                 batch.tell(end_run, number, RunOutcome.OK, "", {}, one.clock.wall())
             one.clock.pass_by(5)
             one.until(lambda: "job-overdue" in hook.kinds("resolved"), "its end")
+
+
+def test_nobody_is_late_during_a_pause(tmp_path):
+    """Neither a job nor a group: a job is late an hour after its end, and groups are looked at when what came was read."""
+    values = {"schedule": {"scrub": "every 6h"}}
+    with http_receiver() as hook:
+        values["notify"] = notify(hook.url, off=[], freshness={"BiLSTM · ECG": "1h"})
+        with loop(tmp_path, open_side, **values) as one:
+            with one.store.batch() as batch:
+                batch.tell(note_schedule, "scrub", "every 6h", one.clock.wall())
+            one.go_on(10)
+            one.stand(paused_until=one.clock.wall() + 8 * HOUR)
+            one.go_on(8 * HOUR)
+            one.go_on(10, turns=20)
+            assert "job-overdue" not in [kind for kind, _ in one.side._alerts]
+            one.stand()
+            for _ in range(9):
+                one.go_on(60)
+            assert [kind for kind, _ in one.side._alerts] == []
+            one.go_on(2 * HOUR)
+            one.until(lambda: {"job-overdue", "no-new-checkpoint"} <= set(hook.kinds()), "both, an hour later")
+
+
+def test_what_was_told_before_a_pause_is_not_told_as_over_by_it(tmp_path):
+    """Nobody asks about it; what groups wait for is asked when it is over."""
+    with http_receiver() as hook:
+        values = {"schedule": {"scrub": "every 6h"}, "notify": notify(hook.url, off=[], freshness={"A": "1h"})}
+        with loop(tmp_path, open_side, **values) as one:
+            with one.store.batch() as batch:
+                batch.tell(note_schedule, "scrub", "every 6h", one.clock.wall())
+            one.go_on(10)
+            one.go_on(8 * HOUR)
+            one.until(lambda: {"job-overdue", "no-new-checkpoint"} <= set(hook.kinds()), "both")
+            one.stand(paused_until=one.clock.wall() + 8 * HOUR)
+            one.go_on(2 * HOUR, turns=20)
+            assert {alert.ended_at for alert in one.side._alerts.values()} == {None}
+            one.stand()
+            one.go_on(60, turns=20)
+            assert one.side._alerts["no-new-checkpoint", "A"].ended_at is None
+
+
+LOST = RootStanding("/r", "not mounted", 0, 3, "kernel", 0, 0, 0, None)
+
+
+@contextmanager
+def locked(one):
+    """Hold the index for writing, as a long migration or somebody's shell does."""
+    with closing(sqlite3.connect(one.state / "index.sqlite", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.execute("ROLLBACK")
+
+
+def test_what_is_told_at_a_first_start_before_the_index_can_be_written_is_told_once(tmp_path):
+    """And is resolved when it ends; how far the audit was followed is not even known then."""
+    with http_receiver() as hook, loop(tmp_path, open_side, notify=notify(hook.url)) as one:
+        with locked(one):
+            one.stand(roots=(LOST,))
+            one.until(lambda: "root-lost" in hook.kinds(), "the alert")
+        one.until(lambda: one.store.ask(load_alerts), "it to be written down")
+        one.go_on(5, turns=20)
+        one.until(lambda: not one.store.ask(load_outbox), "an empty outbox")
+        one.stand()
+        one.until(lambda: "root-lost" in hook.kinds("resolved"), "its end")
+        one.go_on(2 * HOUR, turns=20)
+    assert [message["what"] for message in hook.got] == ["raised", "resolved"]
+
+
+def test_what_is_told_while_the_index_can_not_even_be_read_is_told_once(tmp_path, monkeypatch):
+    """It stays told when what is written down is known, and is resolved when it ends."""
+
+    def refuse(*_):
+        raise IndexUnavailableError("read the index", why="the disk is gone")
+
+    with http_receiver() as hook, loop(tmp_path, open_side, notify=notify(hook.url)) as one:
+        with monkeypatch.context() as patched:
+            patched.setattr(one.store, "ask", refuse)
+            one.stand(roots=(LOST,))
+            one.until(lambda: "root-lost" in hook.kinds(), "the alert")
+        one.until(lambda: one.store.ask(load_alerts), "it to be written down")
+        one.go_on(5, turns=20)
+        one.until(lambda: not one.store.ask(load_outbox), "an empty outbox")
+        one.stand()
+        one.until(lambda: "root-lost" in hook.kinds("resolved"), "its end")
+    assert len({message["id"] for message in hook.got}) == 2
+
+
+@pytest.mark.parametrize("roots", [(LOST,), ()])
+def test_a_start_while_the_index_is_locked_knows_what_was_told_before(tmp_path, roots):
+    """It can be read: what lasts is not told anew, and what ended meanwhile is told as over at once."""
+    with http_receiver() as hook, loop(tmp_path, open_side, notify=notify(hook.url)) as one:
+        one.stand(roots=(LOST,))
+        one.until(lambda: "root-lost" in hook.kinds(), "the alert")
+        one.until(lambda: not one.store.ask(load_outbox), "an empty outbox")
+        one.stop()
+        with locked(one):
+            one.start()
+            one.stand(roots=roots, unwritten=1)
+            one.until(lambda: "index-unavailable" in hook.kinds(), "another alert")
+            one.until(lambda: roots or "root-lost" in hook.kinds("resolved"), "its end")
+        one.stand(roots=roots)
+        one.until(lambda: "index-unavailable" in hook.kinds("resolved"), "the end of the other")
+        one.go_on(60, turns=20)
+    told = [message["what"] for message in hook.got if message["kind"] == "root-lost"]
+    assert told == ["raised"] + ([] if roots else ["resolved"])
+
+
+def test_who_is_refused_by_a_mail_server_is_in_the_log(tmp_path, capsys):
+    """The others have it, so that it is not sent again."""
+    certificate = make_certificate(tmp_path)
+    with mail_receiver(certificate.context) as box:
+        box.refuses = "b@example.org"
+        recipients = ["a@example.org", "b@example.org"]
+        email = {"host": "localhost", "port": box.port, "ca_file": str(certificate.file), "sender": "c@example.org"}
+        values = {"gather_seconds": 0, "free_bytes": 0, "off": ["job-overdue"], "email": {**email, "recipients": recipients}}
+        with loop(tmp_path, open_side, notify=values) as one:
+            one.go_on(10)
+            reject(one.store, "a.pth")
+            one.until(lambda: box.mails, "the mail")
+            one.until(lambda: not one.store.ask(load_outbox), "an empty outbox")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "alert.delivered" in line]
+    assert "it refuses b@example.org (550 no such user" in line
+    assert "warning" in line
 
 
 def test_each_channel_gets_what_is_severe_enough_for_it(tmp_path):

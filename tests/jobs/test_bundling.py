@@ -218,6 +218,43 @@ def test_what_cannot_be_had_is_said_in_its_place(app, tmp_path, monkeypatch):
     assert hunt(parts, PLANTED) == {}
 
 
+def test_a_pipe_or_a_link_in_the_place_of_the_journal_is_not_read(app, tmp_path):
+    """Nobody waits for its writer, and what a link leads to is not in the bundle."""
+    journal = app.settings.roots[0] / ".ckptd" / "journal.jsonl"
+    journal.unlink()
+    os.mkfifo(journal)
+    app.bundle(tmp_path / "pipe.tar.gz", [], None)
+    assert read(tmp_path / "pipe.tar.gz")["journal.jsonl"].startswith(b"not to be had: OSError: journal.jsonl is no file")
+    journal.unlink()
+    (tmp_path / "elsewhere").write_text('{"event": "seen"}\n')
+    journal.symlink_to(tmp_path / "elsewhere")
+    app.bundle(tmp_path / "link.tar.gz", [], None)
+    assert read(tmp_path / "link.tar.gz")["journal.jsonl"].startswith(b"not to be had")
+
+
+@pytest.mark.root
+def test_nothing_out_of_the_state_of_a_stranger_is_in_a_bundle_of_root(app, tmp_path):
+    """What he put there for root to read stays there."""
+    app.close()
+    os.chown(app.settings.roots[0] / ".ckptd", 4711, -1)
+    app.bundle(tmp_path / "bundle.tar.gz", [], None)
+    parts = read(tmp_path / "bundle.tar.gz")
+    for name in ("journal.jsonl", "index.json"):
+        assert parts[name].startswith(b"not to be had: PermissionError"), name
+    assert parts["runs.json"] == b"there is no index\n"
+
+
+def test_what_somebody_asked_the_daemon_for_holds_names():
+    """A command line in the log: the name of a checkpoint, and an alias that nobody knows yet."""
+    masking = Names(b"key")
+    line = json.dumps({"event": "control.asked", "what": "alias add secret-alias secret-run", "user": 1000})
+    masked = mask_log_line(
+        line, lambda value, names: Masking(masking.replace, masking.pseudonym, names).mask(value), keep_names
+    )
+    assert "secret" not in masked
+    assert '"user": 1000' in masked
+
+
 def test_a_part_that_is_too_long_is_cut_and_says_so():
     part = Part.of("x", "x", "x" * (2 * MOST_BYTES))
     assert len(part.data) == MOST_BYTES

@@ -15,7 +15,7 @@ import pytest
 
 from ckptd import __version__
 from ckptd.index.migrate import REVISIONS
-from ckptd.jobs import doctoring, doctoring_clock, doctoring_limits, doctoring_space, doctoring_versions
+from ckptd.jobs import checks, doctoring, doctoring_clock, doctoring_limits, doctoring_space, doctoring_versions
 from ckptd.jobs.checks import Patient, good
 from ckptd.jobs.doctoring import LOOKS, check_all, check_without_settings
 from ckptd.jobs.doctoring_settings import check_settings
@@ -26,7 +26,7 @@ from ckptd.storage.lock import hold
 from ckptd.storage.scratch import Scratch
 from tests.index.test_upgrading import RELEASED
 from tests.jobs.keeping import DAY, NOW, index_roots, make_series, open_app
-from tests.neighbours.neighbour import ground
+from tests.neighbours.neighbour import NOBODY, ground
 
 
 @pytest.fixture
@@ -42,6 +42,12 @@ def app(root):
     app = open_app(root)
     index_roots(app)
     return app
+
+
+def give(directory, user):
+    """Make a directory with all that is in it somebody else's."""
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, user, -1)
 
 
 def troubles(app, name=""):
@@ -235,9 +241,49 @@ def test_a_state_of_another_user_or_open_to_others(app, root):
 
 
 def test_a_state_that_is_a_link(app, root, tmp_path):
+    """It is not followed: whoever can write to the root could have made it."""
     (root / ".ckptd").rename(tmp_path / "state")
     (root / ".ckptd").symlink_to(tmp_path / "state")
     assert "move it away" in one(app, "root", "is a link or a file").cure
+    assert "move it away" in one(app, "state", "is a link or a file").cure
+    assert not [check for check in app.doctor() if check.name.startswith("index")]
+
+
+@pytest.mark.root
+def test_root_looks_into_the_state_of_the_service_and_changes_nothing(app, root, monkeypatch):
+    """That it is the service's is no trouble; what is strange in the trash is. What lies there is its own afterwards, too."""
+    app.close()
+    monkeypatch.setattr(checks, "SYSTEM_USER", "nobody")
+    state = root / ".ckptd"
+    (state / "trash" / "strange").mkdir(mode=0o700, parents=True)
+    (state / "trash").chmod(0o700)
+    give(state, NOBODY)
+    (found,) = [check for check in troubles(app) if check.severity is not Severity.INFO]
+    assert (found.name, found.message) == (f"trash of {root}", "strange: it is not an entry of ckptd's")
+    assert any(check.ok and check.name.startswith("files of") for check in app.doctor())
+    assert {path.lstat().st_uid for path in state.rglob("*")} == {NOBODY}
+
+
+@pytest.mark.root
+def test_root_does_not_look_into_the_state_of_a_stranger(app, root):
+    """He could have put anything there; one line says whom to ask instead."""
+    app.close()
+    state = root / ".ckptd"
+    give(state, 4711)
+    (state / "index.sqlite").unlink()
+    os.mkfifo(state / "index.sqlite")
+    found = [check for check in troubles(app) if check.severity is not Severity.INFO]
+    assert [check.name.partition(" ")[0] for check in found] == ["state"]
+    assert "sudo -u '#4711'" in found[0].cure
+
+
+@pytest.mark.root
+def test_a_pipe_in_the_place_of_the_index_is_damage(app, root):
+    """It is not waited for."""
+    app.close()
+    (root / ".ckptd" / "index.sqlite").unlink()
+    os.mkfifo(root / ".ckptd" / "index.sqlite")
+    assert one(app, "index", "Invalid argument")
 
 
 @pytest.mark.root

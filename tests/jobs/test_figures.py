@@ -46,9 +46,9 @@ def reader(store, tmp_path, clock):
     return FigureReader(settings, store, tmp_path, wall=clock, monotonic=clock)
 
 
-def record(store, name, status=Status.OK, **changes):
+def record(store, name, status=Status.OK, how="", **changes):
     with store.batch() as batch:
-        batch.record_ready(ROOT, f"{name}.pth", identity(1), replace(inspection(name, status), **changes), now=NOW)
+        batch.record_ready(ROOT, f"{name}.pth", identity(1), replace(inspection(name, status), **changes), now=NOW, how=how)
 
 
 def run(store, job, seconds, outcome=RunOutcome.OK):
@@ -89,6 +89,18 @@ def test_what_happens_is_counted_whoever_wrote_it(store, reader, tmp_path):
     assert (figures.verdicts["onnx", "error"], figures.verdicts["onnx", "verified"]) == (1, 0)
     assert figures.findings == {"non-finite-weights": 1}
     assert reader.read().events == figures.events
+
+
+def test_what_is_described_anew_is_neither_rejected_nor_found_once_more(store, reader):
+    """Somebody wrote something beside it."""
+    reader.read()
+    found = Finding("non-finite-weights", Severity.WARNING, "NaN", ())
+    for how in ("", "described"):
+        record(store, "a", Status.DAMAGED, how=how)
+        record(store, "b", findings=(found,), how=how)
+        figures = reader.read()
+    assert figures.rejections["damaged"] == 1
+    assert figures.findings == {"non-finite-weights": 1}
 
 
 def test_what_nobody_knows_makes_no_label(store, reader):

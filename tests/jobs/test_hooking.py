@@ -101,7 +101,7 @@ def test_a_command_gets_all_that_is_known(tmp_path, commands):
 
 
 def test_each_event_has_its_hook(tmp_path, commands):
-    """And none that is another's; what is only recalled or retried is none at all."""
+    """And none that is another's; what is only recalled, retried or described anew is none at all."""
     hooks = [
         hook(commands.note, on) for on in ("checkpoint.ready", "checkpoint.rejected", "export.verified", "archive.verified")
     ]
@@ -109,6 +109,7 @@ def test_each_event_has_its_hook(tmp_path, commands):
         one.go_on(10)
         ready(one.store, "ready.pth", number=1)
         ready(one.store, "recalled.pth", number=2, how="recalled")
+        ready(one.store, "described.pth", number=6, how="described")
         ready(one.store, "moved.pth", number=3, how="moved")
         ready(one.store, "bad.pth", number=4, status=Status.DAMAGED)
         ready(one.store, "retried.pth", number=5, status=Status.FAILED, how="retried")
@@ -146,6 +147,23 @@ def test_no_more_run_at_once_than_the_settings_say(tmp_path, commands):
         assert commands.words == ["began"] * 3
         commands.go.touch()
         one.until(lambda: commands.words.count("ended") == 8, "all to end")
+
+
+def test_none_begins_during_a_pause(tmp_path, commands):
+    """What runs goes on, what waits or comes meanwhile begins when it is over, and nothing is lost."""
+    with loop(tmp_path, open_side, hook=[hook(commands.wait)], hook_processes=1) as one:
+        one.go_on(10)
+        ready(one.store, "a.pth", "b.pth")
+        one.until(lambda: commands.words == ["began"], "the first to begin")
+        one.stand(paused_until=one.clock.wall() + 3600)
+        commands.go.touch()
+        one.until(lambda: len(one.store.ask(load_hook_runs)) == 1, "it to end")
+        ready(one.store, "c.pth")
+        one.until(lambda: len(one.store.ask(load_hook_runs)) == 2, "the next to be written down")
+        one.go_on(10, turns=20)
+        assert commands.words == ["began", "ended"]
+        one.stand()
+        one.until(lambda: commands.words == ["began", "ended"] * 3, "the others")
 
 
 def test_what_is_about_one_checkpoint_is_run_in_order(tmp_path, commands):

@@ -86,3 +86,19 @@ def test_hints_in_no_hurry_come_together_a_moment_later(inbox, monkeypatch):
     now = inbox.next_due()
     assert inbox.take().patient == {(0, "a_metadata.json"): True, (0, "b_metadata.json"): False}
     assert inbox.next_due() is None
+
+
+def test_a_reload_forgets_what_is_about_roots_and_no_wish():
+    """Numbers of roots mean others afterwards; a second SIGHUP, and SIGTERM above all, must not get lost."""
+    inbox = Inbox()
+    inbox.hint(3, "a.pth", closed=True)
+    inbox.hint_later(3, "a.json", closed=True)
+    inbox.rescan(3, "doubt")
+    inbox.reread()
+    inbox.stop()
+    inbox.forget()
+    mail = inbox.take()
+    assert (mail.hints, mail.patient, mail.rescans) == ({}, {}, {})
+    assert mail.settings
+    assert mail.stop
+    assert inbox.next_due() is None

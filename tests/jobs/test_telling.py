@@ -36,10 +36,12 @@ def event(what, **why):
         (event("checkpoint.rejected", status="not_a_checkpoint"), None, ""),
         (event("checkpoint.rejected", status="damaged", how="recalled"), None, ""),
         (event("checkpoint.rejected", status="failed", how="retried"), None, ""),
+        (event("checkpoint.rejected", status="damaged", how="described"), None, ""),
         (event("checkpoint.rejected"), None, ""),
         (event("checkpoint.ready", status="ok"), None, ""),
         (event("checkpoint.ready", status="ok", findings=["non-finite-weights"]), "weights-not-finite", "a.pth"),
         (event("checkpoint.ready", findings=["non-finite-weights"], how="moved"), None, ""),
+        (event("checkpoint.ready", findings=["non-finite-weights"], how="described"), None, ""),
         (event("checkpoint.ready", findings="non-finite-weights"), None, ""),
         (event("export.failed", target="onnx", reason="differs"), "export-failed", "a.pth as onnx: differs"),
         (event("export.error", target="onnx", reason=3), "export-failed", "a.pth as onnx"),
@@ -55,9 +57,10 @@ def test_a_row_of_the_audit_is_an_alert_or_none(row, kind, example):
 
 
 def test_an_arrival_is_a_good_checkpoint_that_was_read():
-    """One that only moved did not come again."""
+    """One that only moved, or about which somebody wrote something, did not come again."""
     assert is_arrival(event("checkpoint.ready", status="ok"))
     assert not is_arrival(event("checkpoint.ready", status="ok", how="moved"))
+    assert not is_arrival(event("checkpoint.ready", status="ok", how="described"))
     assert not is_arrival(event("checkpoint.rejected", status="damaged"))
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from ckptd.index.following import read_events
+from ckptd.jobs import recalling
 from ckptd.jobs.describing import Described
 from ckptd.metadata.sidecar import Action, SidecarResult
 from ckptd.model import Finding, Severity
@@ -74,6 +76,89 @@ def test_what_a_person_writes_is_in_the_index_a_moment_later_and_gone_when_taken
         stages.settle(1.0)
         stages.settle(5.0)
         assert stages.record("net_acc81.pth").inspection.metadata.metrics == {"accuracy": 0.81}
+
+
+def news(stages):
+    """Give (path, how) of each row of the audit about a file that was recorded."""
+    rows, _ = stages.store.ask(read_events, 0, ("checkpoint.ready", "checkpoint.rejected"), 100)
+    return [(row.path, row.why.get("how", "")) for row in rows]
+
+
+def edit(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_what_is_written_beside_a_checkpoint_is_no_news(models):
+    """Neither when it is described anew nor when the file is read again for it; a save is, whatever its bytes are."""
+    with staged(models) as stages:
+        index(stages, "a.pth")
+        for number in range(3):
+            edit(models / "a_metadata.json", registered_as=f"m{number}", architecture=f"net{number}")
+            stages.hint("a_metadata.json")
+            stages.settle(1.0)
+            stages.settle(5.0)
+        assert stages.record("a.pth").inspection.metadata.architecture == "net2"
+        assert len(stages.reader.read) == 3  # the first edit needs no reading, the others may have taken something back
+        assert news(stages) == [("a.pth", "")] + 3 * [("a.pth", "described")]
+        save(models / "a.pth")
+        stages.hint("a.pth")
+        stages.settle(5.0)
+        assert news(stages)[-1] == ("a.pth", "")
+
+
+def test_a_damaged_file_is_told_once_whatever_is_written_beside_it(models):
+    """Until its bytes are others."""
+    with staged(models) as stages:
+        data = bytearray(save(models / "a.pth", size=4096).read_bytes())
+        data[len(data) // 2] ^= 1
+        (models / "a.pth").write_bytes(data)
+        stages.hint("a.pth")
+        stages.settle(5.0)
+        for number in range(2):
+            edit(models / "a_metadata.json", architecture=f"net{number}")
+            stages.hint("a_metadata.json")
+            stages.settle(1.0)
+            stages.settle(5.0)
+        assert stages.record("a.pth").inspection.status == "damaged"
+        assert news(stages) == [("a.pth", ""), ("a.pth", "described"), ("a.pth", "described")]
+
+
+def test_a_file_that_is_read_again_where_it_lies_is_no_news_unless_something_else_is_found(models, monkeypatch):
+    """A chmod, a further link and a newer inspector have it read; what that one finds and the last did not is told."""
+    with staged(models) as stages:
+        index(stages, "a.pth")
+        (models / "a.pth").chmod(0o600)
+        stages.reconcile("start")
+        (models / "latest").hardlink_to(models / "a.pth")
+        stages.reconcile("start")
+        monkeypatch.setattr(recalling, "INSPECTOR_VERSION", recalling.INSPECTOR_VERSION + 1)
+        stages.ingest.expect((0, "a.pth"))
+        stages.settle(5.0)
+        assert len(stages.reader.read) == 4
+        assert news(stages) == [("a.pth", "")] + 3 * [("a.pth", "described")]
+        finding = Finding("non-finite-weights", Severity.WARNING, "NaN")
+        finished = stages.reader.finished
+        stages.reader.finished = lambda: [
+            replace(read, inspection=replace(read.inspection, findings=(finding,))) for read in finished()
+        ]
+        stages.ingest.expect((0, "a.pth"))
+        stages.settle(5.0)
+        assert news(stages)[-1] == ("a.pth", "")
+
+
+def test_a_file_that_comes_back_is_news(models):
+    """Though its bytes are known."""
+    with staged(models) as stages:
+        index(stages, "a.pth", "b.pth")
+        (models / "a.pth").rename(models / "a.bak")
+        stages.hint("a.pth", closed=False)
+        stages.settle(5.0)
+        assert stages.record("a.pth").state == "missing"
+        (models / "a.bak").rename(models / "a.pth")
+        stages.hint("a.pth")
+        stages.settle(5.0)
+        assert stages.record("a.pth").state == "ready"
+        assert news(stages)[2:] == [("a.pth", "")]
 
 
 class Refusing:

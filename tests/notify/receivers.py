@@ -141,6 +141,9 @@ class Mailbox:
         raw: the same as bytes.
         logins: who logged in.
         secured: whether each came over TLS.
+        answer: to each mail.
+        refuses: a recipient that it does not know.
+        goodbye: what it says at the end.
     """
 
     port: int = 0
@@ -150,6 +153,17 @@ class Mailbox:
     logins: list[tuple[str, str]] = field(default_factory=list)
     secured: list[bool] = field(default_factory=list)
     answer: str = "250 taken"
+    refuses: str = ""
+    goodbye: str = "221 bye"
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
+        if address == self.refuses:
+            return "550 no such user\x1b[2J"
+        envelope.rcpt_tos.append(address)
+        return "250 fine"
+
+    async def handle_QUIT(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802
+        return self.goodbye
 
     async def handle_DATA(self, _server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 — aiosmtpd's name
         if self.answer.startswith("250"):

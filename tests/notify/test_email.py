@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from email import message_from_bytes, policy
+
 import pytest
 
 from ckptd.errors import SettingsError
 from ckptd.notify.email import make_email, write_mail
 from ckptd.notify.interface import UndeliveredError
+from ckptd.notify.message import bounded
 from tests.notify.making import EVIL, message
 from tests.notify.receivers import mail_receiver, make_certificate
 
@@ -81,13 +84,40 @@ def test_a_mail_that_is_refused_is_told(certificate):
     assert "\x1b" not in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["subject", "title", "host", "text", "cure"])
-def test_no_header_comes_out_of_a_name(certificate, field):
-    """Whatever it holds: no recipient more, no header more, no line of its own."""
-    mail = write_mail(message(**{field: EVIL}), "ckptd@example.org", ["a@example.org"])
+def test_who_is_refused_is_told_and_the_others_get_it(certificate):
+    """It was taken: nobody gets it twice."""
+    with mail_receiver(certificate.context) as box:
+        assert email(box, certificate).deliver(message()) == ""
+        box.refuses = "b@example.org"
+        assert email(box, certificate).deliver(message()) == r"it refuses b@example.org (550 no such user\x1b[2J)"
+        with pytest.raises(UndeliveredError, match=r"refuses every recipient: b@example\.org"):
+            email(box, certificate, recipients=["b@example.org"]).deliver(message())
+    assert [recipients for _, recipients in box.envelopes] == [["a@example.org", "b@example.org"], ["a@example.org"]]
+
+
+def test_how_a_server_takes_leave_changes_nothing(certificate):
+    """It has the mail; to send it again for three days would be a flood."""
+    with mail_receiver(certificate.context) as box:
+        box.goodbye = "421 too many, come back later"
+        assert email(box, certificate).deliver(message()) == ""
+    assert len(box.mails) == 1
+
+
+ENCODED = "=?utf-8?q?a=0D=0ABcc=3A_evil@x.org?="
+
+
+@pytest.mark.parametrize("evil", [EVIL, ENCODED, "=?utf-8?q?a=0ABcc=3A_evil@x.org?=", f"={ENCODED}?=?" * 9])
+@pytest.mark.parametrize("field", ["subject", "title", "host", "text", "cure", "kind", "severity", "id"])
+def test_no_header_comes_out_of_a_name(field, evil):
+    """Whatever it holds: no recipient more, no header more, no line of its own, and nothing that anybody decodes."""
+    evil = bounded(evil) if field in ("kind", "severity", "id") else evil
+    mail = write_mail(message(**{field: evil}), "ckptd@example.org", ["a@example.org"])
     headers = mail.as_bytes().partition(b"\r\n\r\n")[0]
     assert b"\nBcc" not in headers
     assert mail["Bcc"] is None
+    read = message_from_bytes(mail.as_bytes(), policy=policy.default)
+    assert read.keys() == mail.keys()
+    assert "evil@x.org\n" not in "".join(f"{value}\n" for name, value in read.items() if name != "Message-ID")
     assert len([line for line in headers.split(b"\r\n") if not line.startswith((b" ", b"\t"))]) == len(mail.keys())
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptd.notify.folding import Seen, State, find_next, fold
+from ckptd.notify.folding import Alert, Seen, State, find_next, fold, join
 from ckptd.notify.kinds import KINDS
 from ckptd.notify.message import MOST_BYTES, MOST_EXAMPLES
 from ckptd.settings.notify import ALERT_KINDS
@@ -33,6 +33,21 @@ class Story:
         self.alerts = folded.alerts
         self.told += [(seconds, one.what.value, one.new) for one in folded.messages]
         return folded.messages
+
+
+def test_what_was_seen_before_the_index_could_be_read_is_joined_with_what_it_holds():
+    """What was told stays told; what was not is known from before; and nothing of either is forgotten."""
+    told = {"told": 1, "told_at": NOW, "said": "raised"}
+    written = {(LOST, one): Alert(LOST, one, NOW - 60, NOW - 60, **told) for one in ("/kept", "/both", "/again")}
+    own = {(LOST, one): Alert(LOST, one, NOW, NOW) for one in ("/new", "/both")}
+    own[LOST, "/again"] = Alert(LOST, "/again", NOW, NOW, **told)
+    found = join(written, own)
+    assert {subject: (one.first_at, one.said) for (_, subject), one in found.items()} == {
+        "/kept": (NOW - 60, "raised"),
+        "/both": (NOW - 60, "raised"),
+        "/again": (NOW, "raised"),
+        "/new": (NOW, ""),
+    }
 
 
 def test_the_first_message_waits_for_company():

@@ -109,6 +109,18 @@ def test_an_upgrade_and_both_ways_back(run):
     assert "since" in told
 
 
+def test_what_works_on_the_state_without_a_daemon_is_said_as_its_user():
+    """Root would be refused; here it would not, as `ckptd` is a stand-in (see `written`)."""
+    for name in ("runbook.md", "restore.md", "upgrade.md"):
+        text = (OPS / name).read_text()
+        for found in re.finditer(r"ckptd (?:scan|reindex)\b", text):
+            assert text[: found.start()].endswith("runuser -u ckptd -- "), (name, text[found.start() :][:60])
+    for page in (RESTORE, UPGRADE):
+        for block in page.values():
+            stopped = "\n".join(re.findall(r"systemctl stop ckptd\n(.*?)(?:systemctl start|\Z)", block, re.DOTALL))
+            assert not re.findall(r"^\s*ckptd .*", stopped, re.MULTILINE)
+
+
 def test_the_list_of_pages_has_every_page():
     """A page nobody finds is not there; and every link of every page leads somewhere."""
     listed = (OPS / "README.md").read_text()

@@ -1,7 +1,11 @@
 """Run the commands of a page of docs/ops as they are written, on a machine that is made for it.
 
-In a mount namespace of its own /etc, /var/lib, /srv, /mnt and /opt are layers that vanish with it; the user `ckptd` is there,
-with the rights of who runs the tests; `systemctl` starts and stops a real daemon; `pip` says which version is installed.
+In a mount namespace of its own /etc, /var/lib, /srv, /mnt and /opt are layers that vanish with it; `systemctl` starts and stops
+a real daemon; `pip` says which version is installed.
+
+The user `ckptd` is a stand-in: it has the number 0 and the rights of root, since the interpreter of the tests may lie where no
+other user may enter.  So nothing here shows whose files they are; that `runuser -u ckptd` can work in a root that people share
+is shown under a real systemd, by tests/systemd/test_service.py.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckptd.errors import CkptdError, SettingsError
-from ckptd.service import applying, refusing, surroundings
+from ckptd.service import applying, installing, refusing, surroundings
 from ckptd.service.applying import Applier
 from ckptd.service.faults import ServiceError
 from ckptd.service.installing import Order, prepare_install, render_wanted
@@ -18,6 +18,7 @@ from ckptd.service.status import find_status
 from ckptd.service.steps import Plan
 from ckptd.service.systemctl import make_user
 from ckptd.service.uninstalling import prepare_uninstall
+from ckptd.service.units import read_members
 from ckptd.settings import load_settings
 from tests.service.prefix import Prefix
 
@@ -95,10 +96,103 @@ def test_what_is_written_can_be_read_by_everybody(prefix):
     before = os.umask(0o077)
     try:
         install(prefix)
+        assert os.umask(0o077) == 0o077, "who installs has his own again"
     finally:
         os.umask(before)
     for name in WRITTEN:
-        assert (prefix.directory / "etc" / name).stat().st_mode & 0o044 == 0o044, name
+        file = prefix.directory / "etc" / name
+        assert file.stat().st_mode & 0o044 == 0o044, name
+        assert file.parent.stat().st_mode & 0o055 == 0o055, file.parent
+
+
+@pytest.fixture
+def neighbour(monkeypatch):
+    """Give a way to have somebody else do something in the moment after a directory was made."""
+    make = os.mkdir
+
+    def arm(act) -> None:
+        def make_and_act(path, *args, **further):
+            make(path, *args, **further)
+            if Path(path).name == "trained_models":
+                act()
+
+        monkeypatch.setattr(applying.os, "mkdir", make_and_act)
+
+    return arm
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+def test_a_root_that_was_swapped_while_it_was_made_is_not_shared(prefix, neighbour, is_link):
+    """Whoever can write beside it could have put a link to anything there, or a directory with somebody's files."""
+    target = prefix.directory / "target"
+    target.mkdir(mode=0o700)
+    (target / "secret").touch()
+    before = (target.stat().st_gid, target.stat().st_mode)
+
+    def swap() -> None:
+        prefix.root.rmdir()
+        prefix.root.symlink_to(target) if is_link else target.rename(prefix.root)
+
+    neighbour(swap)
+    with pytest.raises(ServiceError, match="make a directory"):
+        install(prefix)
+    moved = target if is_link else prefix.root
+    assert (moved.stat().st_gid, moved.stat().st_mode) == before
+
+
+def test_a_link_on_the_way_to_a_new_root_is_not_followed(prefix):
+    """It was not there when the path was looked at."""
+    plan = prepare_install(Order(prefix.places), prefix.around, prefix.manager)
+    (prefix.directory / "elsewhere").mkdir()
+    prefix.root.parent.symlink_to(prefix.directory / "elsewhere")
+    with pytest.raises(ServiceError, match="make a directory"):
+        carry_out(prefix, plan)
+    assert list((prefix.directory / "elsewhere").iterdir()) == []
+
+
+@pytest.fixture
+def shared(prefix, monkeypatch):
+    """Have the root be shared by the groups that are given."""
+
+    def share(*groups: str) -> None:
+        monkeypatch.setattr(installing, "find_groups", lambda _: groups)
+
+    return share
+
+
+def test_the_user_of_the_service_is_in_the_groups_that_share_the_roots(prefix, shared):
+    """So that a command said as that user can do what the service can; joined once, and not left by itself."""
+    shared("vision", "ml", "1005", "domain users")
+    install(prefix)
+    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("ml", "vision")
+    assert f"systemd-sysusers {prefix.places.sysusers}" in prefix.asked()
+    assert "SupplementaryGroups=vision ml 1005" in text(prefix, DROP_IN)
+    shared("vision", "ecg")
+    install(prefix)
+    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("ecg", "ml", "vision")
+    assert f"systemd-sysusers {prefix.places.sysusers}" in prefix.asked()
+    prefix.runs("active")
+    assert install(prefix)[0] == 0
+
+
+def test_a_service_beside_another_takes_no_group_away(prefix, shared):
+    """One file makes the user of all of them."""
+    shared("ml")
+    install(prefix)
+    shared("ecg")
+    ecg = dataclasses.replace(prefix.places, service="ckptd@ecg.service", config=prefix.places.config.with_name("ecg.toml"))
+    carry_out(prefix, prepare_install(Order(ecg, (prefix.directory / "ecg",)), prefix.around, prefix.manager))
+    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("ecg", "ml")
+
+
+def test_a_unit_that_a_person_changed_keeps_what_it_needs(prefix):
+    """An uninstall leaves it, so that it can still write where it could."""
+    install(prefix)
+    unit = prefix.places.units / "ckptd.service"
+    unit.write_text(unit.read_text().replace("WatchdogSec=60", "WatchdogSec=0"))
+    notes = uninstall(prefix)
+    assert prefix.files() == {"ckptd/ckptd.toml", "systemd/system/ckptd.service", DROP_IN}
+    assert any(DROP_IN in note for note in notes)
 
 
 def test_a_second_install_changes_nothing(prefix):

@@ -69,16 +69,16 @@ def test_instances_go_along_with_their_template():
 
 
 def test_an_uninstall_takes_what_is_ours_and_leaves_what_a_person_made():
-    """Stop first; a file that was changed, and one that ckptd did not write, stay and are named."""
+    """Stop first; a file that was changed, one that ckptd did not write, and what such a unit needs stay and are named."""
     changed = FILES[UNIT].replace("[Service]", "[Service]\nNice=0").encode()
     plan = plan_uninstall({**ALL, UNIT: changed, USERS: b"u ckptd\n"}, ("ckptd.service",))
     assert plan.steps == (
         AskManager(Ask.DISABLE, "ckptd.service"),
         RemoveFile(TEMPLATE, digest(ALL[TEMPLATE])),
-        RemoveFile(DROP_IN, digest(ALL[DROP_IN])),
         RELOAD,
     )
-    assert len(plan.notes) == 2
+    assert len(plan.notes) == 3
+    assert any(str(DROP_IN) in note and "its unit" in note for note in plan.notes)
     assert any(str(UNIT) in note and "changed by hand" in note for note in plan.notes)
     assert any(str(USERS) in note and "not written by ckptd" in note for note in plan.notes)
 
@@ -98,5 +98,6 @@ def test_every_step_has_words_before_and_after():
         AskManager(Ask.DISABLE, "x"): ("stop x, now and at each boot", "stopped x, now and at each boot"),
     }
     assert {step: (describe(step), describe_done(step)) for step in told} == told
+    assert "a member of ml, vision" in describe(MakeUser(USERS, ("ml", "vision")))
     for step in (MakeDirectory(ROOT, is_shared=True), MakeUser(USERS), *(AskManager(ask, "x") for ask in Ask)):
         assert describe_done(step) != describe(step)

@@ -54,6 +54,25 @@ def test_a_root_that_the_service_can_not_use_is_named_with_its_cure(mode, group,
     assert told is None if words is None else words in told
 
 
+@pytest.mark.parametrize(
+    ("mode", "group", "words"),
+    [
+        (0o2755, "ckptd", None),
+        (0o700, "root", None),
+        (0o2575, "ckptd", "chmod u+rwx"),  # whose group it is does not help its owner
+    ],
+)
+def test_a_root_of_the_service_itself(mode, group, words):
+    """Its owner needs no group."""
+    told = describe_access(Directory(Path("/srv/models"), mode, 997, group, 997), (), 997)
+    assert told is None if words is None else words in told
+
+
+def test_a_group_that_may_less_than_others_is_kept_out():
+    """The kernel asks no further."""
+    assert "can't write" in str(describe_access(directory(0o757), ("ml",)))
+
+
 def test_a_directory_is_looked_at_where_it_really_is(tmp_path):
     """A link is followed: systemd binds what lies behind it."""
     (tmp_path / "real").mkdir(mode=0o750)

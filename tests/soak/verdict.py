@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 
 from ckptd.index.store import Store
-from ckptd.model import GONE_STATES, Record, Status
+from ckptd.model import GONE_STATES, Record
+from tests.e2e.running import ckptd
 from tests.soak.actors import World
 
 #: Memory that one daemon may gain while it is left alone with the arrivals, bytes a minute: an hour of it would be 15 MB.
@@ -42,7 +43,11 @@ def find_unindexed(world: World) -> list[str]:
         known = {record.path: record for record in store.records(None, sort="path", reverse=False, limit=None)}
     finally:
         store.close()
-    return [path for path, digest in _digests(world).items() if path not in known or not _is_known(known[path], digest)]
+    return [
+        f"{path} ({known[path].state.value if path in known else 'unknown'})"
+        for path, digest in _digests(world).items()
+        if path not in known or not _is_known(known[path], world.root / path, digest)
+    ]
 
 
 def judge(world: World, samples: list[tuple[float, int]], descriptors_before: int) -> list[Line]:
@@ -60,13 +65,10 @@ def judge(world: World, samples: list[tuple[float, int]], descriptors_before: in
     lines.append(_none("lost: saved, removed by nobody, and neither there nor taken away by the policy", _find_lost(world)))
     lines.append(_none("torn metadata files", _find_torn(world)))
     lines += _count_work(world)
-    now = count_descriptors(world.daemon.pid)
+    now, waiting = count_descriptors(world.daemon.pid), ckptd("--root", world.root, "status")["exporting"]
+    told = f"{descriptors_before}, {now} with {waiting} exports that wait or run"
     lines.append(
-        Line(
-            "descriptors beside those of children, at its start and now",
-            f"{descriptors_before}, {now}",
-            now <= descriptors_before + 6,
-        )
+        Line("descriptors beside those of children, at its start and now", told, now <= descriptors_before + 6 + waiting)
     )
     lines.append(_slope(samples))
     lines.append(_none("log lines that are a traceback", _find_faults(world)))
@@ -129,9 +131,12 @@ def _digests(world: World) -> dict[str, str]:
     return found
 
 
-def _is_known(record: Record, digest: str) -> bool:
-    """Say whether the index speaks of this very content; what is no checkpoint may have no digest."""
-    return record.sha256 == digest or (record.sha256 is None and record.status is Status.NOT_A_CHECKPOINT)
+def _is_known(record: Record, path: Path, digest: str) -> bool:
+    """Say whether the index speaks of this very content; what was not read to its end has no digest, but a size and a time."""
+    if record.sha256 is not None:
+        return record.sha256 == digest
+    seen = path.stat()
+    return (record.identity.size, record.identity.mtime_ns) == (seen.st_size, seen.st_mtime_ns)
 
 
 def _find_lost(world: World) -> list[str]:

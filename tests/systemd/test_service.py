@@ -237,8 +237,8 @@ def test_an_export_is_made_and_proved_inside_the_unit(machine, made):
 def test_several_people_share_a_root(machine, made):
     """A setgid directory of group ml, umask 002: the sidecar is of the group, can be edited by another member, and lives on.
 
-    A directory that the service makes in a shared root is shared, too.  One root lies in a home directory, of which the service
-    sees nothing else.
+    A directory that the service makes in a shared root is shared, too, and the user ckptd can do the same in a shell.  One root
+    lies in a home directory, of which the service sees nothing else.
     """
     run = machine.run
     settings = SETTINGS.replace(f'"{ROOT}"', f'"{ROOT}", "/data/models", "/home/alice/models"')
@@ -267,6 +267,13 @@ def test_several_people_share_a_root(machine, made):
     own = lambda: json.loads(sidecar.read_text() or "{}").get("ckptd", {})  # noqa: E731
     wait_for(lambda: own().get("sha256") not in (None, digest), "the new content in the sidecar")
     assert json.loads(sidecar.read_text())["notes"] == "of bob"
+    assert "ml" in machine.ask("id", "-nG", "ckptd").split()
+    for user in ("ckptd", "root"):  # who follows the pages for administrators can do what the service does
+        found = json.loads(machine.ask("runuser", "-u", user, "--", CKPTD, "doctor", "--json"))
+        there = {one["name"]: one for one in found if one["name"].endswith("/data/models")}
+        assert {"root /data/models", "files of /data/models", "metadata of /data/models"} <= there.keys()
+        wrong = [one for one in found if not one["ok"] and one["name"].startswith(("state", "index", "trash"))]
+        assert wrong + [one for one in there.values() if not one["ok"]] == [], user
     run("runuser", "-u", "alice", "--", "sh", "-c", save.format("c.pth", "/home/alice/models/own.pth"))
     wait_for(machine.container.path("/home/alice/models/own_metadata.json").exists, "the sidecar in a home directory")
     machine.configure(ExecStartPost=f"/opt/ckptd/bin/ckptd --config {CONFIG} jobs run report")  # within the confinement

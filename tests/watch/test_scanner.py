@@ -320,3 +320,24 @@ def test_scan_of_a_deleted_root_is_empty_not_an_error(tree):
     """The guard tells an empty root from a lost one; the scan only says what it saw."""
     os.rmdir(tree.path)
     assert tree.scan().files == {}
+
+
+def test_a_breath_is_taken_in_one_large_directory(tmp_path):
+    """A share with all files in one directory is walked for minutes; what the breath raises ends the walk at once."""
+    for number in range(3_000):
+        (tmp_path / f"{number}.pth").touch()
+    breaths = []
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        scan(fd, compile_wanted((".pth",), ()), breathe=lambda: breaths.append(1))
+        assert len(breaths) >= 2
+
+        def leave():
+            raise KeyboardInterrupt
+
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(KeyboardInterrupt):
+            scan(fd, compile_wanted((".pth",), ()), breathe=leave)
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        os.close(fd)

@@ -21,8 +21,6 @@ _ROWS: Mapping[str, tuple[str, ...]] = {
     "export.verified": ("export.verified",),
     "archive.verified": ("archive.written", "archive.found", "archive.verified"),
 }
-#: Rows that say nothing new: known and not read again, or to be tried again.  A file that moved is news to who takes it there.
-_NO_NEWS = ("recalled", "retried")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def is_meant(hook: Hook, event: Event) -> bool:
         return False
     if event.what == "archive.found":  # after a kill; what it says of the archive was just read
         return event.why.get("state", VERIFIED) == VERIFIED
-    return event.why.get("how") not in _NO_NEWS
+    return not event.is_repetition  # one that moved is news to who takes it from there
 
 
 def fits(hook: Hook, event: Event, record: Record | None, settings: PolicySettings) -> bool:

@@ -41,25 +41,31 @@ class Asking:
         self._since = engine.started_at
         self._offset = wall() - monotonic()
 
-    def ask(self, job: str | None, low: Collection[str]) -> States:
+    def ask(self, job: str | None, low: Collection[str], *, is_paused: bool = False) -> States:
         """Give the states.
 
         Args:
             job: that runs just now.
             low: disks that were said to have too little room, by their name in the alert.
+            is_paused: the daemon was told to begin nothing; then no job is late, and what comes meanwhile is due at its end.
 
         Raises:
             IndexUnavailableError: the index can't be asked just now.
         """
-        return self._ask_jobs(job) | self._ask_kept() | self._ask_disks(low)
+        return self._ask_jobs(job, is_paused=is_paused) | self._ask_kept() | self._ask_disks(low)
 
-    def _ask_jobs(self, running: str | None) -> States:
+    def _ask_jobs(self, running: str | None, *, is_paused: bool) -> States:
         store, now = self._engine.store, self._wall()
         self._watch_clock(now)
+        if is_paused:
+            self._since = now
         pasts = {job: store.ask(load_past, job) for job in self._timetables}
         histories = {job: make_history(past, is_alive=job == running) for job, past in pasts.items()}
         look = find_due(self._timetables, histories, now, self._since, self._settings.schedule.catch_up)
-        return find_job_states(pasts, find_overdue(look, now, self._since), store.ask(load_freezes))
+        states = find_job_states(pasts, find_overdue(look, now, self._since), store.ask(load_freezes))
+        if is_paused:
+            del states["job-overdue"]  # not asked about: what was late before is neither told again nor as over
+        return states
 
     def _ask_kept(self) -> States:
         store = self._engine.store

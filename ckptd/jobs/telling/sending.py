@@ -136,7 +136,7 @@ class Sending:
             answer = answers.get(one.message)
             if answer is not None and not answer.trouble:
                 del self.waiting[key]
-                _log.info("alert.delivered", channel=name, message=one.message, failures=one.failures)
+                _tell_delivered(one, answer.remark)
             else:
                 self._note_failed(key, one, otherwise if answer is None else answer.trouble)
 
@@ -156,3 +156,11 @@ class Sending:
             values = {"channel": name, "message": key[1], "failures": self.waiting[key].failures}
             _log.warning("alert.undelivered", **values, reason="too many wait for this channel", again=False)
             del self.waiting[key]
+
+
+def _tell_delivered(one: Waiting, remark: str) -> None:
+    values: dict[str, Any] = {"channel": one.channel, "message": one.message, "failures": one.failures}
+    if remark:
+        _log.warning("alert.delivered", **values, reason=remark)
+    else:
+        _log.info("alert.delivered", **values)

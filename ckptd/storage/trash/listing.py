@@ -50,18 +50,22 @@ class Entry:
     owner: int | None = None
 
 
-def list_entries(root_fd: int) -> list[Entry]:
+def list_entries(root_fd: int, owner: int | None = None) -> list[Entry]:
     """List the trash of a root, oldest first; what is broken is listed as well, and nothing is changed.
 
+    Args:
+        root_fd: of the open root.
+        owner: the user whose the trash has to be alone; None for whoever runs this.
+
     Raises:
-        StateDirError: the trash is not ours alone.
+        StateDirError: it is not.
         StorageError: it can't be read.
     """
-    return [entry for entry in _read_all(root_fd) if entry is not None]
+    return [entry for entry in _read_all(root_fd, owner) if entry is not None]
 
 
-def _read_all(root_fd: int) -> Iterator[Entry | None]:
-    trash_fd = find_trash_dir(root_fd)
+def _read_all(root_fd: int, owner: int | None) -> Iterator[Entry | None]:
+    trash_fd = find_trash_dir(root_fd, owner)
     if trash_fd is None:
         return
     try:

@@ -1,0 +1,43 @@
+"""Whether the state directory is still there: what is written into one that was removed, nobody finds again."""
+
+from __future__ import annotations
+
+import os
+
+from ckptd.errors import RootLostError
+from ckptd.jobs.engine import Engine
+
+
+def check_state(engine: Engine, index: str) -> None:
+    """End when somebody removed the state: nothing that is written there is found again, and a second daemon may start.
+
+    Raises:
+        RootLostError: the lock, the index or all of it is gone from a place that is still there.
+    """
+    if engine.lock.still_held() and (engine.state_dir / index).exists():
+        return
+    within = next((root for root in engine.roots if engine.state_dir.is_relative_to(root.path)), None)
+    if within is None:
+        is_taken_away = engine.state_dir.exists()  # else the share on which it lies is away
+    else:
+        is_made_again = _is_unlinked(within.handle.fd) and os.path.isdir(within.path)
+        is_taken_away = is_made_again or _is_at(within.handle.fd, within.path)
+    if is_taken_away:
+        why = "the index or the lock in it was removed while ckptd ran"
+        raise RootLostError("keep the state", path=engine.state_dir, why=why, cure="start ckptd again: it begins anew")
+
+
+def _is_unlinked(fd: int) -> bool:
+    """Tell whether an open directory was removed; of one whose server is gone nobody knows."""
+    try:
+        return os.fstat(fd).st_nlink == 0
+    except OSError:
+        return False
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Tell whether an open directory is the one that lies at a path now."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:
+        return False
