@@ -21,7 +21,6 @@ from ckptd.index.runs import load_runs
 from ckptd.jobs.checks import Check, Patient, opened_index
 from ckptd.jobs.doctoring_unit import read_units
 from ckptd.jobs.doctoring_versions import find_versions
-from ckptd.jobs.marks import look_as
 from ckptd.jobs.overview import list_jobs
 from ckptd.metadata.names import stem_of
 from ckptd.settings.places import setting_variables
@@ -29,6 +28,7 @@ from ckptd.storage.journal import MOST_LINE_BYTES
 from ckptd.storage.journal import NAME as JOURNAL
 from ckptd.storage.lock import read_holder
 from ckptd.watch.filesystems import find_filesystem
+from ckptd.watch.guard import look
 
 #: Lines of the journal and of the log, the last ones.
 MOST_LINES = 500
@@ -102,7 +102,7 @@ def _open_ward(patient: Patient, checks: Sequence[Check], *, with_names: bool) -
 def _find_key(patient: Patient) -> bytes:
     """Give what makes pseudonyms this installation's own: the id of its first root, which is in no bundle."""
     for root in patient.real_roots:
-        root_id = look_as(root, patient.find_user()).root_id
+        root_id = look(root, patient.find_user()).root_id
         if root_id is not None:
             return root_id.encode("ascii")
     return secrets.token_bytes(16)

@@ -11,14 +11,13 @@ from ckptd.errors import CkptdError
 from ckptd.index.migrate import REVISIONS, OlderIndexError
 from ckptd.index.store import Store
 from ckptd.jobs.checks import Check, Patient, bad, good
-from ckptd.jobs.marks import look_as
 from ckptd.model import Severity
 from ckptd.policy.brakes import find_freezes
 from ckptd.policy.reconcile import reconcile
 from ckptd.storage.beneath import RootHandle
 from ckptd.storage.lock import is_held
 from ckptd.text import escape, format_size
-from ckptd.watch.guard import KnownRoot, is_incident, judge
+from ckptd.watch.guard import KnownRoot, is_incident, judge, look
 from ckptd.watch.scanner import scan
 from ckptd.watch.wanted import compile_wanted
 
@@ -79,7 +78,7 @@ def _check_known(patient: Patient, store: Store, path: Path) -> Iterator[Check]:
     name = f"files of {path}"
     places = store.load_places(real)
     root_id, files = store.load_root(real)
-    verdict = judge(KnownRoot(*_stat_of(real), root_id, files), look_as(real, patient.find_user()))
+    verdict = judge(KnownRoot(*_stat_of(real), root_id, files), look(real, patient.find_user()))
     if is_incident(verdict):
         why = getattr(verdict, "why", "")
         yield bad(name, f"frozen: {why}", "mount it; if it is meant to be so: `ckptd scan --believe-losses`")

@@ -93,15 +93,20 @@ def is_incident(verdict: Verdict) -> bool:
     return isinstance(verdict, Missing | Replaced | Emptied)
 
 
-def look(path: str | os.PathLike[str]) -> RootSight:
-    """Look at what lies at the path of a root now; a link there is followed, a dead server is a missing root."""
+def look(path: str | os.PathLike[str], user: int | None = None) -> RootSight:
+    """Look at what lies at the path of a root now; a link there is followed, a dead server is a missing root.
+
+    Args:
+        path: of the root.
+        user: whose mark is believed; this process's own when None.
+    """
     try:
         fd = os.open(path, _DIRECTORY)
     except OSError as error:
         return RootSight(None, None, None, os.strerror(error.errno or 0))
     try:
         seen = os.fstat(fd)
-        return RootSight(seen.st_dev, seen.st_ino, read_root_id(fd))
+        return RootSight(seen.st_dev, seen.st_ino, read_root_id(fd, user))
     except OSError as error:
         return RootSight(None, None, None, os.strerror(error.errno or 0))
     finally:
@@ -133,10 +138,10 @@ def _no_id(known: KnownRoot) -> str:
     return f"{STATE_NAME}/{ID_NAME} is not there though {known.files:,} files are known: unmounted, or another directory"
 
 
-def read_root_id(root_fd: int) -> str | None:
+def read_root_id(root_fd: int, user: int | None = None) -> str | None:
     """Read the id below an open root; None when there is none, or none that can be trusted.
 
-    Trusted is what lies in a `.ckptd/` of our own user that nobody else may write to.
+    Trusted is what lies in a `.ckptd/` that nobody else may write to, of our own user or of another whom the caller names.
     """
     try:
         state_fd = os.open(STATE_NAME, _DIRECTORY | os.O_NOFOLLOW, dir_fd=root_fd)
@@ -145,7 +150,7 @@ def read_root_id(root_fd: int) -> str | None:
             raise
         return None
     try:
-        return _read_id(state_fd) if _find_fault(os.fstat(state_fd)) is None else None
+        return _read_id(state_fd) if _find_fault(os.fstat(state_fd), user) is None else None
     finally:
         os.close(state_fd)
 
@@ -192,10 +197,10 @@ def _make_state_directory(root_fd: int) -> None:
             raise StorageError("mark the root", path=path, why=fault, cure=cure) from None
 
 
-def _find_fault(state: os.stat_result) -> str | None:
+def _find_fault(state: os.stat_result, user: int | None = None) -> str | None:
     if not stat.S_ISDIR(state.st_mode):
         return "it is not a directory"
-    if state.st_uid != os.geteuid():
+    if state.st_uid != (os.geteuid() if user is None else user):
         return f"it belongs to uid {state.st_uid}"
     if state.st_mode & 0o077:
         return f"others may enter it (mode {stat.S_IMODE(state.st_mode):04o})"

@@ -165,9 +165,9 @@ def fill_disk(world: World) -> None:
     if world.ballast is not None:
         return
     world.ballast = world.root / "ballast"
-    with world.ballast.open("wb") as file, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), world.ballast.open("wb") as file:
         while True:
-            file.write(b"\0" * (1 << 16))
+            file.write(b"\0" * (1 << 20))
             file.flush()
     world.freed_at = time.monotonic() + world.chance.uniform(0.5, 3.0)
     world.deeds["disk filled"] += 1

@@ -26,7 +26,8 @@ PROJECT = Path(__file__).parents[2]
 ARRIVALS_A_SECOND = 20
 #: The share of the time in which everything happens; then training alone goes on, and the memory of one daemon is measured.
 _WILD = 0.6
-_SIZE = "192m"
+#: Room for what is kept of 24,000 checkpoints; the index remembers those as well that are gone.
+_SIZE = "1g"
 
 SETTINGS = {
     "CKPTD_WATCH__SETTLE_SECONDS": "0.2",

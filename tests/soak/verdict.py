@@ -97,8 +97,13 @@ def _count_work(world: World) -> list[Line]:
     with closing(sqlite3.connect(f"file:{world.root}/.ckptd/index.sqlite?mode=ro", uri=True)) as index:
         events = dict(index.execute("SELECT what, count(*) FROM audit GROUP BY what"))
         runs = dict(index.execute("SELECT job || ' ' || outcome, count(*) FROM job_runs GROUP BY 1"))
+        contents, size = (
+            index.execute("SELECT count(*) FROM contents").fetchone()[0],
+            os.path.getsize(f"{world.root}/.ckptd/index.sqlite"),
+        )
     wanted = ("checkpoint.ready", "checkpoint.rejected", "checkpoint.trashed", "checkpoint.purged", "export.verified")
     lines = [Line(f"audit: {what}", f"{events.get(what, 0):,}") for what in wanted]
+    lines.append(Line("index", f"{size / 1e6:.1f} MB for {contents:,} contents"))
     return [*lines, Line("runs of jobs", ", ".join(f"{name} {count}" for name, count in sorted(runs.items())))]
 
 
