@@ -10,7 +10,7 @@ from ckptd.health.judging import find_illness
 from ckptd.health.view import RootView, StandingView, View
 
 #: Source: `jobs.standing.Phase`; a test holds them together.
-PHASES = ("starting", "running", "paused", "reloading", "stopping")
+PHASES = ("starting", "running", "paused", "stopping")
 WATCHED_BY = ("kernel", "polling", "both", "nothing")
 
 

@@ -52,7 +52,10 @@ class Served:
         """Send bytes, and give all that comes until the other end closes."""
         with self.connect() as client:
             client.sendall(request)
-            client.shutdown(socket.SHUT_WR)
+            try:
+                client.shutdown(socket.SHUT_WR)
+            except OSError as error:  # ENOTCONN
+                raise ConnectionResetError("it hung up") from error
             answer = b""
             while part := client.recv(1 << 16):
                 answer += part
