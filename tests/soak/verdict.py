@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +132,8 @@ def _digests(world: World) -> dict[str, str]:
     for path in world.root.rglob("*.pth"):
         relative = path.relative_to(world.root)
         if not any(part.startswith(".") for part in relative.parts) and relative.parts[0] != "archives":
-            found[str(relative)] = hashlib.sha256(path.read_bytes()).hexdigest()
+            with suppress(FileNotFoundError):  # the policy took it away just now
+                found[str(relative)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
@@ -140,7 +141,10 @@ def _is_known(record: Record, path: Path, digest: str) -> bool:
     """Say whether the index speaks of this very content; what was not read to its end has no digest, but a size and a time."""
     if record.sha256 is not None:
         return record.sha256 == digest
-    seen = path.stat()
+    try:
+        seen = path.stat()
+    except FileNotFoundError:
+        return True
     return (record.identity.size, record.identity.mtime_ns) == (seen.st_size, seen.st_mtime_ns)
 
 
@@ -159,6 +163,8 @@ def _find_torn(world: World) -> list[str]:
     for path in world.root.rglob("*_metadata.json"):
         try:
             json.loads(path.read_text())
+        except FileNotFoundError:
+            continue
         except ValueError:
             torn.append(str(path.relative_to(world.root)))
     return torn
