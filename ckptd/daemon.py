@@ -405,6 +405,7 @@ class Daemon:
             self._scheduler.sign(now),
             find_overdue("pool", self._engine.reading.next_deadline(), now, PATIENCE_SECONDS),
             find_overdue("exporters", self._engine.exporting.next_deadline(), now, PATIENCE_SECONDS),
+            *(() if self._control is None else (self._control.sign(),)),
         )
 
     def _tell_unwell(self) -> None:

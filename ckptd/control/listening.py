@@ -90,7 +90,7 @@ class Listener:
 
     Args:
         path: of the socket; its directory is there.
-        rules: who may ask anything at all; the owner may put others here.
+        rules: who may ask anything at all.
         wake: called whenever something was put into `arrived` or `gone`.
 
     Attributes:
@@ -116,6 +116,22 @@ class Listener:
         self._is_ending = False
         self._thread = threading.Thread(target=self._serve, name="ckptd-control", daemon=True)
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Say whether the thread runs."""
+        return self._thread.is_alive()
+
+    def admit(self, rules: Rules) -> None:
+        """Let others in from now on."""
+        self.rules = rules
+        with suppress(OSError):  # the socket was taken away: nobody comes in by it
+            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                if os.path.samestat(self._made, os.stat(self.path.name, dir_fd=directory, follow_symlinks=False)):
+                    _let_in(self.path.name, directory, rules)
+            finally:
+                os.close(directory)
 
     def finish(self, guest: Guest, answer: Answer) -> None:
         """Answer a guest and let him go."""

@@ -26,6 +26,7 @@ from ckptd.errors import StorageError, WorkerError
 from ckptd.jobs.running.asked import ENTRY, Command
 from ckptd.jobs.running.launching import start_entry
 from ckptd.jobs.sides import Beside
+from ckptd.jobs.standing import Sign
 from ckptd.jobs.standing_words import standing_to_json
 from ckptd.sandbox.child import open_exit
 
@@ -68,17 +69,20 @@ def open_side(beside: Beside, kept: Controlling | None = None) -> Controlling | 
     """
     control = beside.settings.control
     path = find_socket(control.socket, beside.engine.state_dir, os.environ)
-    if kept is not None:
-        if control.enabled and kept.path == path:
-            kept.move(beside)
-            return kept
+    if kept is not None and control.enabled and kept.path == path:
+        kept.move(beside)
+        return kept
+    made = _open(beside, path) if control.enabled else None
+    if kept is not None:  # only now: where the new place can't be had, the daemon goes on with the old one
         kept.close()
-    if not control.enabled:
-        return None
+    return made
+
+
+def _open(beside: Beside, path: Path) -> Controlling | None:
     try:
         return Controlling(beside, path)
     except StorageError as error:
-        if control.socket is not None:
+        if beside.settings.control.socket is not None:
             raise
         _log.warning("control.closed", reason=str(error))
         return None
@@ -136,7 +140,7 @@ class Controlling:
     def move(self, beside: Beside) -> None:
         """Go on beside another loop of this process."""
         self._take_over(beside)
-        self._listener.rules = self._rules
+        self._listener.admit(self._rules)
         self._attach()
 
     def release(self) -> None:
@@ -146,6 +150,11 @@ class Controlling:
         for one in self._running:
             if one.exit_fd >= 0:
                 selector.unregister(one.exit_fd)
+
+    def sign(self) -> Sign:
+        """Say whether the thread that hears people lives."""
+        is_alive = self._listener.is_alive
+        return Sign("control", ok=is_alive, why="" if is_alive else "its thread has ended, and nobody is heard")
 
     def step(self) -> None:
         """Collect what ended, and end what takes too long."""
@@ -173,7 +182,8 @@ class Controlling:
         with suppress(KeyError, ValueError):  # it was released, and its selector is closed
             self._beside.selector.unregister(self._bell)
         os.close(self._bell)
-        self._bell = -1
+        if not self._listener.is_alive:  # else it may ring once more, and the number be another's by then
+            os.close(self._button)
 
     # — the loop and the thread —
 

@@ -27,7 +27,7 @@ class Sign:
     """Whether one part of the daemon answers.
 
     Attributes:
-        name: loop, observer, scheduler, pool.
+        name: loop, observer, scheduler, pool, exporters, control.
         ok: False makes the watchdog of systemd bite.
         why: what is wrong; empty when nothing is.
     """

@@ -51,6 +51,20 @@ def break_pool() -> None:
     Pool.tick = lambda self, now: None if broken.is_set() else tick(self, now)
 
 
+def break_control() -> None:
+    """Let the thread that hears people end at their next word."""
+    from ckptd.control.listening import Listener
+
+    accept = Listener._accept
+
+    def stop(self: Listener) -> None:
+        if broken.is_set():
+            raise SystemExit
+        accept(self)
+
+    Listener._accept = stop
+
+
 def break_loop() -> None:
     """Let the loop stand still in the middle of its round."""
     signal.signal(signal.SIGUSR2, lambda *_: threading.Event().wait())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import grp
 import json
 import os
 import signal
@@ -141,8 +142,6 @@ def test_an_option_with_a_path_is_not_for_others(shared):
 
 def test_members_of_the_admin_group_steer(open_place):
     """Named in the settings: they pause, run jobs and reload."""
-    import grp
-
     group = grp.getgrgid(1)
     root = open_place / "models"
     with running(root, env={**QUICK, "CKPTD_CONTROL__ADMIN_GROUP": group.gr_name}) as daemon:
@@ -367,6 +366,56 @@ def test_a_reload_that_comes_to_nothing_says_so(tmp_path, open_place, monkeypatc
         assert "health.listen" in done.stderr
         config.write_text(f'roots = ["{root}"]\n')
         assert run_ckptd("reload").returncode == 0
+    finally:
+        daemon.stop()
+
+
+def test_a_socket_that_new_settings_cannot_have_leaves_the_old_one(open_place, tmp_path, monkeypatch):
+    """The reload is refused with its reason, and the daemon goes on and is reached where it was."""
+    monkeypatch.delenv("CKPTD_CONTROL__SOCKET")
+    root, config = open_place / "models", tmp_path / "ckptd.toml"
+    root.mkdir()
+    settings = f'roots = ["{root}"]\n[control]\nsocket = "%s"\n'
+    config.write_text(settings % (open_place / "run" / "ctl"))
+    monkeypatch.setenv("CKPTD_CONFIG", str(config))
+    daemon = Daemon(root, env=QUICK)
+    daemon.names_roots = False
+    daemon.start()
+    try:
+        config.write_text(settings % (open_place / "nowhere" / "ctl"))
+        daemon.process.send_signal(signal.SIGHUP)
+        assert "control.socket" in daemon.wait_event("settings.rejected")["reason"]
+        config.write_text(settings % (open_place / "run" / "ctl"))
+        wait_for(lambda: run_ckptd("status").returncode == 0, "the daemon at its old place")
+        config.write_text(settings % (open_place / "run" / "other"))
+        before = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: run_ckptd("status").returncode == 0, "the daemon at its new place")
+        assert not (open_place / "run" / "ctl").exists()
+        wait_for(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before, "no descriptor more than before")
+    finally:
+        daemon.stop()
+
+
+def test_a_reload_lets_another_group_in(open_place, monkeypatch):
+    """`control.group` counts from then on, for who asks and for who can connect at all."""
+    root, config = open_place / "models", open_place / "ckptd.toml"
+    root.mkdir()
+    monkeypatch.setenv("CKPTD_CONFIG", str(config))
+    settings = f'roots = ["{root}"]\n[control]\ngroup = "%s"\n'
+    groups = [grp.getgrgid(number) for number in (1, 2)]
+    config.write_text(settings % groups[0].gr_name)
+    daemon = Daemon(root, env=QUICK)
+    daemon.names_roots = False
+    daemon.start()
+    try:
+        seen = (open_place / "run" / "ctl").stat()
+        assert (seen.st_gid, seen.st_mode & 0o777) == (groups[0].gr_gid, 0o660)
+        config.write_text(settings % groups[1].gr_name)
+        assert run_ckptd("reload").returncode == 0
+        assert (open_place / "run" / "ctl").stat().st_gid == groups[1].gr_gid
+        assert as_user(MEMBER, [2], "--root", root, "ls").returncode == 0
+        assert as_user(MEMBER, [1], "--root", root, "ls").returncode == 4
     finally:
         daemon.stop()
 

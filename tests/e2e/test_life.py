@@ -113,6 +113,18 @@ def test_a_part_that_stops_ends_the_signs_of_life(models, systemd, part, shown):
         daemon.kill()
 
 
+def test_a_thread_that_hears_nobody_any_more_is_told(models, systemd):
+    """Else nobody could ask the daemon anything, and nothing would say so."""
+    daemon = BreakableDaemon(models, env={**QUICK, **systemd.env, "CKPTD_SOAK_BREAK": "control"}, cwd=PROJECT).start()
+    try:
+        daemon.process.send_signal(signal.SIGUSR1)
+        with closing(socket.socket(socket.AF_UNIX)) as end:
+            wait_for(lambda: end.connect_ex(str(models / ".ckptd" / "ctl")) == 0, "the socket")
+            daemon.wait_event("daemon.unwell", part="control")
+    finally:
+        daemon.kill()
+
+
 def test_a_loop_that_stands_still_ends_the_signs_of_life(models, systemd):
     """It can't even say so."""
     daemon = BreakableDaemon(models, env={**QUICK, **systemd.env, "CKPTD_SOAK_BREAK": "loop"}, cwd=PROJECT).start()
