@@ -10,14 +10,14 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from ckptd.errors import WorkerError
 from ckptd.sandbox.child import open_exit
+from ckptd.sandbox.words import open_words
 from ckptd.text import escape
 
 #: Bytes of the output that are kept; the rest is read and dropped, so that no program waits for us.
@@ -86,7 +86,7 @@ class Running:
             raise _not_started(command, error) from error
         os.set_blocking(theirs, True)
         try:
-            with _written(data) as words:
+            with open_words(data) as words:
                 self._process = subprocess.Popen(  # noqa: S603 — the words of the settings, and no shell
                     command, stdin=words, stdout=theirs, stderr=theirs, cwd="/", env=environment, start_new_session=True
                 )
@@ -225,17 +225,3 @@ def run_command(words: Sequence[str], data: bytes, seconds: float) -> Ended:
 
 def _not_started(command: Sequence[str], error: OSError) -> WorkerError:
     return WorkerError("a program could not be started", path=command[0], why=error.strerror or str(error))
-
-
-def _written(data: bytes) -> IO[bytes]:
-    """Give a file in memory: a pipe would make us wait for a program that is slow to read."""
-    file = _open_memory()
-    file.write(data)
-    file.seek(0)
-    return file
-
-
-def _open_memory() -> IO[bytes]:
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("ckptd-words", os.MFD_CLOEXEC), "w+b", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)

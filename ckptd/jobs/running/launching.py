@@ -12,17 +12,17 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import ckptd
 from ckptd.errors import WorkerError
 from ckptd.sandbox.child import open_exit
+from ckptd.sandbox.words import open_words
 from ckptd.settings import Settings
 from ckptd.settings.handover import settings_from_json, settings_to_json
 
@@ -147,23 +147,9 @@ def start_entry(
     paths = dict.fromkeys((*(path for path in sys.path if path), str(Path(ckptd.__file__).parents[1])))
     command = [sys.executable, "-I", "-X", "utf8", "-c", _BOOTSTRAP, entry, str(len(paths)), *paths, title]
     try:
-        with _written(text) as words:
+        with open_words(text.encode()) as words:
             return subprocess.Popen(  # noqa: S603 — the command is built just here
                 command, stdin=words, stdout=output, stderr=complaints, cwd="/", start_new_session=True
             )
     except OSError as error:
         raise WorkerError("a process could not be started", path=title, why=error.strerror or str(error)) from error
-
-
-def _written(text: str) -> IO[bytes]:
-    """Give a file in memory with a text in it: a pipe would make the loop wait for a child that is slow to read."""
-    file = _open_memory()
-    file.write(text.encode())
-    file.seek(0)
-    return file
-
-
-def _open_memory() -> IO[bytes]:
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("ckptd-job", os.MFD_CLOEXEC), "w+b", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)
