@@ -142,6 +142,7 @@ class Controlling:
         self._take_over(beside)
         self._listener.admit(self._rules)
         self._attach()
+        self._ring()  # for who was left waiting by the loop before
 
     def release(self) -> None:
         """Let go of the loop, for `move`; commands go on, and who asks something meanwhile waits a moment."""
@@ -190,6 +191,7 @@ class Controlling:
     def _take_over(self, beside: Beside) -> None:
         settings = beside.settings.control
         self._beside = beside
+        self._is_leaving = False
         self._roots = sorted(root.path for root in beside.engine.roots)
         self._rules = find_rules(self._roots, settings.group, settings.admin_group)
 
@@ -206,7 +208,7 @@ class Controlling:
     def _hear(self) -> None:
         with suppress(BlockingIOError):
             os.read(self._bell, 4_096)
-        while self._listener.arrived:
+        while self._listener.arrived and not self._is_leaving:
             self._take(self._listener.arrived.popleft())
         while self._listener.gone:
             gone = self._listener.gone.popleft()
@@ -219,6 +221,8 @@ class Controlling:
     def _take(self, guest: Guest) -> None:
         asked = guest.asked
         assert asked is not None
+        if guest.is_gone:  # he did not wait for the next loop: nothing is begun for nobody
+            return
         if asked.roots and sorted(asked.roots) != self._roots:
             others = " and ".join(self._roots)
             self._listener.finish(guest, Answer(4, f"this daemon looks after {others}", {"other_roots": True}))
@@ -247,6 +251,7 @@ class Controlling:
                 problem = controls.reload()
                 if problem is not None:
                     return Answer(2, problem)
+                self._is_leaving = True  # what is asked from now on is the next loop's to answer
         return Answer()
 
     def _run(self, guest: Guest, asked: Asked) -> None:
