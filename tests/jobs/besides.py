@@ -14,6 +14,9 @@ from ckptd.jobs.sides import Beside
 from ckptd.jobs.standing import Board, Phase, Standing
 from ckptd.settings import load_settings
 
+#: No job has a time but those that a test gives one: the jobs of the night would be due, or overdue, at some hours of the day.
+_NO_SCHEDULE = dict.fromkeys(("retention", "purge", "scrub", "drill", "report"), "")
+
 
 @dataclass
 class Clock:
@@ -58,7 +61,9 @@ class Loop:
 
     def start(self) -> None:
         """Open the side, as a daemon does when it starts."""
-        settings = load_settings(None, {"roots": [str(self.root)], "state_dir": str(self.state), **self.values}, {})
+        schedule = {**_NO_SCHEDULE, **self.values.get("schedule", {})}
+        values = {"roots": [str(self.root)], "state_dir": str(self.state), **self.values, "schedule": schedule}
+        settings = load_settings(None, values, {})
         root = SimpleNamespace(path=str(self.root), incident=None, number=0)
         engine: Any = SimpleNamespace(store=self.store, roots=[root], state_dir=self.state, started_at=self.started_at)
         self.selector = selectors.DefaultSelector()

@@ -212,6 +212,7 @@ def test_an_index_that_can_not_be_written_does_not_silence_anybody(tmp_path):
             holder.execute("ROLLBACK")
         one.stand(roots=(root,))
         one.until(lambda: [row for row in one.store.ask(load_alerts) if row.kind == "root-lost"], "it to be written down")
+        one.until(lambda: not one.store.ask(load_outbox), "that it was sent, too")  # it may be here before its sender ends
         one.restart()
         one.go_on(10)
     assert hook.kinds().count("root-lost") == 1
