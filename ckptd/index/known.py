@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -52,8 +52,10 @@ class Recalled(NamedTuple):
 
 _p = places.c
 _KNOWN = select(_p.path, _p.id, _p.state, _p.sha256, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
-_is_missing = _p.state.in_([state.value for state in GONE_STATES])
-_IDENTITIES = select(_p.path, _is_missing, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
+_IDENTITIES = select(_p.path, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
+_GONE = tuple(state.value for state in GONE_STATES)
+#: Paths in one question; SQLite takes 32,766 values.
+_CHUNK = 500
 #: A root is most of the table: to read it from end to end takes half the time of going by way of the index, which the plus
 #: forbids.  Source: "Disqualifying WHERE clause terms using unary +" in SQLite's notes on its query planner.
 _ALL = (literal_column("+places.host", String), literal_column("+places.root", LargeBinary))
@@ -66,22 +68,38 @@ def load_root_places(connection: Connection, host: str, root: bytes) -> dict[str
     return _load(connection, (host_column == host, root_column == root))
 
 
-def load_root_identities(connection: Connection, host: str, root: bytes) -> tuple[dict[str, RawIdentity], set[str]]:
-    """Give the identity of every known place of a root, and which of them are missing: all that a comparison needs."""
+def load_present_identities(connection: Connection, host: str, root: bytes) -> dict[str, RawIdentity]:
+    """Give the identity of every known place of a root that is not known as gone: all that a comparison needs.
+
+    What is gone stays in the index for ever, and would soon be most of what is loaded.
+    """
     host_column, root_column = _ALL if connection.dialect.name == "sqlite" else (_p.host, _p.root)
+    with uncollected():
+        query = _IDENTITIES.where(host_column == host, root_column == root, _p.state.not_in(_GONE))
+        rows: Any = connection.execute(query).cursor
+        return _identities_of(rows)
+
+
+def load_gone_identities(connection: Connection, host: str, root: bytes, paths: Sequence[bytes]) -> dict[str, RawIdentity]:
+    """Give the identity of those places among some that are known as gone."""
+    known: dict[str, RawIdentity] = {}
+    query = _IDENTITIES.where(_p.host == host, _p.root == root, _p.state.in_(_GONE))
+    with uncollected():
+        for start in range(0, len(paths), _CHUNK):
+            some = query.where(_p.path.in_(paths[start : start + _CHUNK]))
+            rows: Any = connection.execute(some).cursor
+            known |= _identities_of(rows)
+    return known
+
+
+def _identities_of(rows: Iterable[Any]) -> dict[str, RawIdentity]:
     encoding, errors, decode = _ENCODING, _ERRORS, bytes.decode
     known: dict[str, RawIdentity] = {}
-    missing = set()
-    with uncollected():
-        rows: Any = connection.execute(_IDENTITIES.where(host_column == host, root_column == root)).cursor
-        for path, is_missing, dev, ino, size, mtime_ns, ctime_ns in rows:
-            if dev < 0 or ino < 0:
-                dev, ino = unsigned(dev), unsigned(ino)  # noqa: PLW2901 — the one row in a million
-            name = decode(path, encoding, errors)
-            known[name] = (dev, ino, size, mtime_ns, ctime_ns)
-            if is_missing:
-                missing.add(name)
-    return known, missing
+    for path, dev, ino, size, mtime_ns, ctime_ns in rows:
+        if dev < 0 or ino < 0:
+            dev, ino = unsigned(dev), unsigned(ino)  # noqa: PLW2901 — the one row in a million
+        known[decode(path, encoding, errors)] = (dev, ino, size, mtime_ns, ctime_ns)
+    return known
 
 
 def load_some_places(connection: Connection, where: tuple[ColumnElement[bool], ...]) -> dict[str, KnownPlace]:

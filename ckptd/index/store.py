@@ -12,7 +12,7 @@ import os
 import platform
 import stat
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,14 @@ from ckptd.errors import CkptdError, IndexUnavailableError, WorkerError
 from ckptd.index import exported, queries
 from ckptd.index.batch import Batch
 from ckptd.index.connecting import open_engine, sqlite_url
-from ckptd.index.known import KnownPlace, Recalled, load_root_identities, load_root_places, load_some_places
+from ckptd.index.known import (
+    KnownPlace,
+    Recalled,
+    load_gone_identities,
+    load_present_identities,
+    load_root_places,
+    load_some_places,
+)
 from ckptd.index.migrate import check_newest, is_newest, upgrade
 from ckptd.index.payload import inspection_of
 from ckptd.index.tables import bounded, contents, exports, outputs, places, roots, signed
@@ -191,10 +198,16 @@ class Store:
             c, (first, behind) = places.c, (os.fsencode(below + "/"), os.fsencode(below + "0"))
             return load_some_places(connection, (*self._in(root), c.path >= first, c.path < behind))
 
-    def load_identities(self, root: str) -> tuple[dict[str, RawIdentity], set[str]]:
-        """Give the identity of every known place of a root, and which of them are missing; the leanest way to compare."""
+    def load_identities(self, root: str) -> dict[str, RawIdentity]:
+        """Give the identity of every known place of a root that is not known as gone; the leanest way to compare."""
         with self._reading() as connection:
-            return load_root_identities(connection, self.host, os.fsencode(root))
+            return load_present_identities(connection, self.host, os.fsencode(root))
+
+    def load_gone(self, root: str, paths: Iterable[str]) -> dict[str, RawIdentity]:
+        """Give those places among some that are known as gone, each with the identity of the file that lay there."""
+        wanted = [os.fsencode(path) for path in paths]
+        with self._reading() as connection:
+            return load_gone_identities(connection, self.host, os.fsencode(root), wanted)
 
     def find_place(self, root: str, path: str) -> KnownPlace | None:
         """Give one known place."""

@@ -3,6 +3,9 @@
 A file is ours when it lies where we placed it and is the very file (inode, size, mtime), which costs one look into a table.
 One that is not, and has the digest of one of our exports, was copied, moved or restored: it was read once to know that, and
 is ours from then on.  Any other file in the place of one of ours is somebody's, and a newcomer.
+
+What is held in memory is small and does not grow with what is gone: places only of what lies there, and of digests and of
+checkpoints a number each.  The index has the rest and is asked.
 """
 
 from __future__ import annotations
@@ -43,10 +46,10 @@ class OwnExports:
         self._roots = roots
         self._store = store
         self._files: list[dict[str, RawIdentity]] = [{} for _ in roots]
-        self._digests: set[str] = set()
+        self._digests: set[int] = set()
         # None, where the size of one of ours is not known: then a file of any size may be one.
         self._sizes: set[int | None] = set()
-        self._exported: set[Place] = set()
+        self._exported: set[int] = set()
 
     def load(self) -> None:
         """Take over what the index knows; at the start, and when the index was written by somebody else."""
@@ -55,9 +58,9 @@ class OwnExports:
                 self.add((root.number, path), identity, sha256)
             # Another digest than the one above, where a kill came between the note of a new file and its place.
             for digest, size_bytes in self._store.load_export_digests(root.path).items():
-                self._digests.add(digest)
+                self._digests.add(_shorten(digest))
                 self._sizes.add(size_bytes)
-            self._exported |= {(root.number, path) for path in self._store.load_exported_places(root.path)}
+            self._exported |= {hash((root.number, path)) for path in self._store.load_exported_places(root.path)}
 
     def look_up(self, places: Iterable[Place]) -> None:
         """Ask the index about files that arrived: `ckptd export` places files while the daemon runs.
@@ -75,7 +78,7 @@ class OwnExports:
 
     def add(self, place: Place, identity: RawIdentity | None, sha256: str) -> None:
         """Note a file of ours, before the loop looks at what happened there."""
-        self._digests.add(sha256)
+        self._digests.add(_shorten(sha256))
         self._sizes.add(None if identity is None else identity[2])
         if identity is not None:
             self._files[place[0]][place[1]] = identity
@@ -92,7 +95,7 @@ class OwnExports:
 
     def is_content(self, sha256: str | None) -> bool:
         """Say whether bytes are those of one of our exports."""
-        return sha256 in self._digests
+        return sha256 is not None and _shorten(sha256) in self._digests
 
     def lies_there(self, root: WatchedRoot, path: str) -> bool:
         """Say whether a file that we placed is still there."""
@@ -149,21 +152,30 @@ class OwnExports:
         """
         return next(iter(self._store.find_exporters(root.path, path, checkpoint)), None)
 
-    def pass_over(self, number: int, files: MutableMapping[str, RawIdentity]) -> None:
-        """Take what is ours out of what a scan found."""
+    def pass_over(self, number: int, files: MutableMapping[str, RawIdentity], *, is_whole: bool = False) -> None:
+        """Take what is ours out of what a scan found.
+
+        Args:
+            number: of the root.
+            files: what was found.
+            is_whole: the scan was of all of the root: any other place that is noted is forgotten, and the index is asked about
+                it, should it matter once more.
+        """
         known = self._files[number]
         fewer, others = (known, files) if len(known) < len(files) else (files, known)
         own = [path for path, identity in fewer.items() if path in others and others[path][1:4] == identity[1:4]]
+        if is_whole:
+            self._files[number] = {path: known[path] for path in own}
         for path in own:
             del files[path]
 
     def note_export(self, place: Place) -> None:
         """Note that exports of a checkpoint are known, or were."""
-        self._exported.add(place)
+        self._exported.add(hash(place))
 
     def has_exports(self, place: Place) -> bool:
-        """Say whether exports of a checkpoint are known, or were."""
-        return place in self._exported
+        """Say whether exports of a checkpoint are known, or were; in one of 10^13 cases also where there were none."""
+        return hash(place) in self._exported
 
     def find_stated(self, place: Place, sha256: str | None) -> dict[str, Any] | None:
         """Give what a sidecar is to say about exports of the content that lies at a place.
@@ -174,8 +186,16 @@ class OwnExports:
         Raises:
             IndexUnavailableError: it can't be read just now.
         """
-        if place not in self._exported:
+        if not self.has_exports(place):
             return None
         known = self._store.load_exports(self._roots[place[0]].path, place[1])
         exports = [export for export in known if export.source_sha256 == sha256]
         return render_exports(exports) if exports else None
+
+
+def _shorten(sha256: str) -> int:
+    """Give 120 of the 256 bits, which no two files share either: a third of the memory that the text takes."""
+    try:
+        return int(sha256[:30], 16)
+    except ValueError:  # somebody wrote to the index by hand; no file has such a digest
+        return -1

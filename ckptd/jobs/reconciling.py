@@ -79,18 +79,21 @@ def reconcile_root(
     start = time.perf_counter()
     with _without_collections():
         found = scan(root.handle.fd, root.wanted, breathe=breathe)
-        ingest.own_exports.pass_over(root.number, found.files)
+        ingest.own_exports.pass_over(root.number, found.files, is_whole=True)
         odd = {problem.path: problem for problem in found.problems if problem.identity is not None}
         seen = (
             found.files | {path: problem.identity for path, problem in odd.items() if problem.identity} if odd else found.files
         )
-        known, missing = store.load_identities(root.path)
+        known = store.load_identities(root.path)
+        root.files = len(known)
+        # What came back is among what is not known as present: only that is asked for, for what is gone only grows.
+        missing = store.load_gone(root.path, [path for path in seen if path not in known])
+        known |= missing
         changes = reconcile(known, seen, missing=missing, unread=found.unread)
     freezes = () if believe_losses else find_freezes(changes, known, found.devices)
     _tell_freezes(root, freezes)
     root.freezes = freezes
     root.aliases = found.aliases
-    root.files = len(known) - len(missing)
     root.told &= {(problem.path, problem.finding.code) for problem in found.problems}
     if found.leftovers:
         sweep(root, found.leftovers, max(started_at, time.time() - _LEFT_SECONDS))

@@ -242,15 +242,18 @@ def test_load_places_below_a_directory_takes_that_directory_only(store):
 
 
 def test_identities_alone_are_what_the_places_say(store):
-    """And which of them are missing."""
+    """Those of what is there; of what is gone only where it is asked for, however many there are."""
     fill(store, {name: inspection(name) for name in ["a.pth", "b.pth", os.fsdecode(b"\xff.pth")]})
     fill(store, {"other.pth": inspection()}, root="/srv/other")
     with store.batch() as batch:
         batch.record_missing(ROOT, "b.pth", now=NOW)
         batch.record_ready(ROOT, "max.pth", Identity(MOST, MOST, 1, 2, 3), inspection(), now=NOW)
-    known, missing = store.load_identities(ROOT)
-    assert known == {path: place.identity for path, place in store.load_places(ROOT).items()}
-    assert missing == {"b.pth"}
+    places = {path: place.identity for path, place in store.load_places(ROOT).items()}
+    gone = {"b.pth": places.pop("b.pth")}
+    assert store.load_identities(ROOT) == places
+    many = [f"never-{number}.pth" for number in range(2_000)]
+    assert store.load_gone(ROOT, ["a.pth", *many, "b.pth", "other.pth"]) == gone
+    assert store.load_gone(ROOT, ["a.pth"]) == store.load_gone(ROOT, []) == store.load_gone("/srv/other", ["b.pth"]) == {}
 
 
 def test_roots_and_hosts_do_not_mix(store):

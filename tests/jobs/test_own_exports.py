@@ -226,6 +226,38 @@ def test_what_another_process_placed_a_moment_ago_is_ours(models):
         assert own.find_own(stages.root, fd, "a_scripted.pt", "a_scripted.pt") == Identity.of((models / "a_scripted.pt").stat())
 
 
+def test_what_is_gone_is_not_held_in_memory(models):
+    """A year of exports that came and went; one that comes back is known again, and a copy of one too."""
+    with staged(models, suffixes=SUFFIXES) as stages:
+        begin(stages)
+        stages.reconcile("schedule")
+        assert set(stages.own_exports._files[0]) == {"a_scripted.pt"}
+        away = models.parent / "away.pt"
+        (models / "a_scripted.pt").rename(away)
+        stages.reconcile("schedule")
+        assert stages.own_exports._files[0] == {}
+        shutil.copyfile(away, models / "copy.pt")
+        away.rename(models / "a_scripted.pt")
+        stages.hint("a_scripted.pt")
+        stages.hint("copy.pt")
+        stages.settle(5.0)
+        stages.reconcile("schedule")
+        stages.settle(5.0)
+        assert indexed(stages) == ["a.pth"]
+        assert set(stages.own_exports._files[0]) == {"a_scripted.pt", "copy.pt"}
+
+
+def test_a_digest_that_is_none_stops_nobody(models):
+    """Somebody wrote to the index by hand."""
+    with staged(models, suffixes=SUFFIXES) as stages:
+        begin(stages)
+        with stages.store.batch() as batch:
+            batch.record_output(stages.root.path, "b_scripted.pt", "no digest", "export", now=1.0, identity=(1, 2, 3, 4, 5))
+    with staged(models, suffixes=SUFFIXES) as stages:
+        stages.reconcile("start")
+        assert not stages.own_exports.is_content("e" * 64)
+
+
 def test_a_kill_between_the_note_and_the_placing_loses_nothing(models):
     """The note speaks of the new file, the old one still lies there: both are ours."""
     with staged(models, suffixes=SUFFIXES) as stages:

@@ -59,6 +59,24 @@ def test_moved_changed_new_and_gone_files_are_told_apart(models):
         }
 
 
+def test_what_comes_back_is_told_from_what_is_new(models, tmp_path):
+    """As it was, and with other bytes; of what is gone the index is asked about those alone."""
+    with staged(models) as stages:
+        fill(stages, 4)
+        for name in ("m0.pth", "m1.pth", "m2.pth"):
+            (models / name).rename(tmp_path / name)
+        assert stages.reconcile("schedule").missing == 3
+        assert (stages.reconcile("schedule").missing, stages.root.files) == (0, 1)
+        (tmp_path / "m0.pth").rename(models / "m0.pth")
+        save(models / "m1.pth", seed=99)
+        save(models / "new.pth", seed=100)
+        done = stages.reconcile("schedule")
+        assert (done.changed, done.new, done.unchanged, done.missing) == (2, 1, 1, 0)  # a move changes the ctime
+        assert stages.root.files == 1  # as the index had it when it was asked
+        assert sorted(stages.reader.read[4:]) == ["m0.pth", "m1.pth", "new.pth"]
+        assert {path for path, state in states(stages).items() if state == "missing"} == {"m2.pth"}
+
+
 def test_a_move_that_has_to_settle_is_a_move_all_the_same(models):
     """The old place is not given up while the new one is waited for; no lease can be had on a file that is open."""
     with staged(models) as stages:

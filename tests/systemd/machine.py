@@ -88,6 +88,10 @@ class Machine:
         texts = [entry["MESSAGE"] for entry in self.journal(unit) if isinstance(entry.get("MESSAGE"), str)]
         return [json.loads(text) for text in texts if text.startswith("{")]
 
+    def count_bites(self, unit: str = SERVICE) -> int:
+        """Count how often systemd said that it ended the service for want of a sign of life."""
+        return self.ask("journalctl", "-u", unit, "-o", "cat").count("Watchdog timeout")
+
     def wait_event(self, event: str, since: int = 0, unit: str = SERVICE, **values: Any) -> dict[str, Any]:
         """Wait until that event was logged."""
 

@@ -38,7 +38,7 @@ def made(tmp_path_factory):
     directory = tmp_path_factory.mktemp("made")
     directory.chmod(0o755)  # ordinary users of the container read there
     make_checkpoints(directory, "a.pth", "b.pth", "c.pth")
-    shutil.copy(PROJECT / "tests" / "systemd" / "breaking.py", directory)
+    shutil.copy(PROJECT / "tests" / "e2e" / "breaking.py", directory)
     return directory
 
 
@@ -159,19 +159,26 @@ def test_a_hang_is_ended_by_the_watchdog(machine, made):
     assert "Watchdog timeout" in machine.ask("journalctl", "-u", SERVICE, "-o", "cat")
 
 
-def test_one_part_that_falls_silent_is_enough(machine, made):
-    """The loop goes round and the workers work, but the schedule is dead: no sign of life, and so a new start."""
+@pytest.mark.parametrize(
+    ("part", "named"), [("observer", f"observer of {ROOT}"), ("scheduler", "scheduler"), ("pool", "pool"), ("loop", None)]
+)
+def test_one_part_that_falls_silent_is_enough(machine, made, part, named):
+    """All else goes on, but one part is dead: no sign of life, and so a new start, and nothing is lost.
+
+    The part says so itself, but for the loop that passes everything on: that one can't say anything any more.
+    """
     start = "/opt/ckptd/bin/python -P /srv/made/breaking.py --config /etc/ckptd/ckptd.toml run"
     machine.container.write(CONFIG, SETTINGS + "watch.guard_seconds = 0.3\n")
-    machine.configure(**IMPATIENT, ExecStart=f"\nExecStart={start}")
+    machine.configure(**IMPATIENT, Environment=f"CKPTD_SOAK_BREAK={part}", ExecStart=f"\nExecStart={start}")
     machine.restart()
-    before = machine.pid()
+    before, seen, bites = machine.pid(), len(machine.events()), machine.count_bites()
     machine.run("kill", "-USR1", before)
+    machine.drop(made / "a.pth", f"after-{part}.pth")
     machine.wait_new_pid(before)
-    unwell = machine.wait_event("daemon.unwell", part="scheduler")
-    assert unwell["level"] == "critical"
-    machine.drop(made / "a.pth", "after.pth")
-    machine.wait_indexed("after.pth")
+    if named is not None:
+        assert machine.wait_event("daemon.unwell", seen, part=named)["level"] == "critical"
+    assert machine.count_bites() > bites
+    machine.wait_indexed(f"after-{part}.pth")
 
 
 def test_a_reload_reads_the_settings_anew(machine, made):
