@@ -8,6 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
+
+#: No example has a time limit: on a machine with much to do that would be a timed assertion.  Continuous integration takes
+#: the same examples each time, so that what it meets is what the change before it did; a person's runs go on looking.
+settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("PYTEST_NO_SKIPS")))
+settings.load_profile("tests")
 
 #: Reasons that say something about the machine and nothing about the test.
 _FAIR = ("no kernel headers here", "says what a machine without CUDA does")

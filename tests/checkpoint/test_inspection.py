@@ -172,4 +172,4 @@ def test_no_thread_is_left(tmp_path):
     """A large file is hashed by a thread that ends with the inspection."""
     before = threading.active_count()
     assert inspect_path(_save({"w": torch.ones(500_000)}, tmp_path / "x.pth")).status is Status.OK
-    assert threading.active_count() == before
+    assert threading.active_count() <= before

@@ -41,7 +41,7 @@ def _options(channel, **values):
 @contextmanager
 def webhook(directory) -> Iterator[Place]:
     with http_receiver() as hook:
-        yield Place(_options("webhook", url=hook.url, timeout_seconds=2), lambda: [json.dumps(one) for one in hook.got])
+        yield Place(_options("webhook", url=hook.url, timeout_seconds=30), lambda: [json.dumps(one) for one in hook.got])
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def email(directory) -> Iterator[Place]:
             ca_file=str(certificate.file),
             sender="a@example.org",
             recipients=["b@example.org"],
-            timeout_seconds=2,
+            timeout_seconds=30,
         )
         yield Place(options, lambda: [f"{mail['Message-ID']}\n{mail['Subject']}\n{mail.get_content()}" for mail in box.mails])
 

@@ -13,8 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 #: Generous: a shared machine under load; nothing is asserted about it.
 PATIENCE_SECONDS = 60.0
+#: No job has a time: those of the night would run beside a test at some hours of the day.  A test that wants one says when.
+NO_SCHEDULE = {f"CKPTD_SCHEDULE__{job}": "" for job in ("RETENTION", "PURGE", "SCRUB", "DRILL", "REPORT")}
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE_SECONDS) -> Any:
@@ -27,6 +31,16 @@ def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {patience:.0f} s in vain for {what}")
         time.sleep(0.02)
+
+
+def has_ended(process: psutil.Process | int) -> bool:
+    """Tell whether a process has ended; one that nobody collected yet has, too."""
+    try:
+        if isinstance(process, int):
+            process = psutil.Process(process)
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it was collected between the two questions
+        return True
 
 
 def ckptd(*args: object, check: bool = True, cwd: Path | None = None, env: dict[str, str] | None = None) -> Any:
@@ -68,7 +82,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "CKPTD_LOG__FORMAT": "json", "CKPTD_LOG__LEVEL": "debug", **self.env},
+                env={**os.environ, **NO_SCHEDULE, "CKPTD_LOG__FORMAT": "json", "CKPTD_LOG__LEVEL": "debug", **self.env},
                 cwd=self.cwd,
             )
         wait_for(lambda: self.process.poll() is not None or self.has("daemon.started", since=before), "the daemon to start")

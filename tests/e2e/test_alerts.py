@@ -24,7 +24,6 @@ from tests.notify.receivers import KEY, http_receiver, mail_receiver, make_certi
 SEEN: set[str] = set()
 #: Out of `tests/jobs/test_alerting.py`: nobody waits an hour for a job that is overdue.
 ELSEWHERE = {"job-overdue"}
-OFF = {f"CKPTD_SCHEDULE__{job}": "" for job in ("RETENTION", "PURGE", "SCRUB", "DRILL", "REPORT")}
 
 
 class World:
@@ -63,7 +62,7 @@ class World:
             'min_severity = "info"',
         ]
         self.write()
-        self.env = {**OFF, "CKPTD_CONFIG": str(self.config)}
+        self.env = {"CKPTD_CONFIG": str(self.config)}
         self.daemon = Daemon(self.models, self.share, env=self.env)
         for root in (self.models, self.share):
             root.mkdir()

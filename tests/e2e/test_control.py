@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -266,10 +267,22 @@ def test_silent_guests_do_not_keep_others_out(shared):
         save(shared.roots[0] / "a.pth")
         shared.wait_event("checkpoint.indexed", path="a.pth")
         assert talk(shared.socket, {"what": "status"})["status"] == 0
-        sockets = [fd for fd in psutil.Process(shared.pid).net_connections("unix") if fd.laddr == str(shared.socket)]
-        assert len(sockets) < 20  # those of one user are bounded
+
+        def count():
+            return sum(one.laddr == str(shared.socket) for one in psutil.Process(shared.pid).net_connections("unix"))
+
+        wait_for(lambda: count() < 20, "those of one user to be bounded")
     finally:
         crowd.communicate()
+
+
+def find_asked(pid):
+    """Find the processes of commands that somebody asked for."""
+    found = []
+    for one in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # it ends in this moment, or has ended and nobody collected it yet
+            found += [one] if "asked" in one.cmdline() else []
+    return found
 
 
 def test_who_goes_away_ends_what_he_asked_for(shared):
@@ -282,7 +295,7 @@ def test_who_goes_away_ends_what_he_asked_for(shared):
     end.sendall(json.dumps({"what": "run", "arguments": ["ls"]}).encode() + b"\n")
     shared.wait_event("control.asked")
     end.close()
-    wait_for(lambda: not [one for one in psutil.Process(shared.pid).children() if "asked" in one.cmdline()], "its end")
+    wait_for(lambda: not find_asked(shared.pid), "its end")
 
 
 def test_one_who_hangs_up_as_his_command_ends_does_no_harm(shared):
@@ -294,7 +307,7 @@ def test_one_who_hangs_up_as_his_command_ends_does_no_harm(shared):
         time.sleep(0.01 * number)
         end.close()
     assert talk(shared.socket, {"what": "status"})["status"] == 0
-    wait_for(lambda: not [one for one in psutil.Process(shared.pid).children() if "asked" in one.cmdline()], "their ends")
+    wait_for(lambda: not find_asked(shared.pid), "their ends")
 
 
 def test_a_descriptor_that_takes_its_time_to_close_holds_up_nobody_else(shared):

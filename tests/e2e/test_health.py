@@ -85,6 +85,15 @@ def test_a_daemon_says_how_it_is(models, tmp_path):
         assert "a.pth" not in get(address, "/metrics")[1]
 
 
+def reach(place):
+    """Connect to a socket; None where nobody listens yet."""
+    client = socket.socket(socket.AF_UNIX)
+    if client.connect_ex(str(place)) == 0:
+        return client
+    client.close()
+    return None
+
+
 def test_other_settings_are_served_after_a_reload(models, tmp_path):
     """SIGHUP with another address: the old one is free, the new one answers."""
     config = tmp_path / "ckptd.toml"
@@ -95,9 +104,7 @@ def test_other_settings_are_served_after_a_reload(models, tmp_path):
         place = tmp_path / "health.sock"
         config.write_text(f'[health]\nlisten = "unix:{place}"\nsocket_mode = "0600"\n')
         daemon.process.send_signal(signal.SIGHUP)
-        wait_for(place.exists, "the socket")
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(place))
+        with wait_for(lambda: reach(place), "the socket") as client:
             client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             assert client.makefile("rb").read().endswith(b"\r\n\r\nok\n")
         with pytest.raises(ConnectionRefusedError):
@@ -223,13 +230,14 @@ def test_a_real_prometheus_watches_a_real_daemon(models, tmp_path):
     """It finds it up, reads its metrics, and its alert fires when a file comes that would run code; then the daemon ends."""
     find_tool("prometheus")
     (tmp_path / "prometheus").mkdir()
-    with running(models, env=QUICK) as daemon:
+    with running(models, env={**QUICK, "CKPTD_SCHEDULE__SCRUB": "0 2 * * *"}) as daemon:
         prometheus = Prometheus(tmp_path / "prometheus", find_address(daemon))
         try:
             wait_for(lambda: prometheus.value('up{job="ckptd"}') == 1, "Prometheus to find the daemon up")
             save(models / "a.pth")
             wait_for(lambda: prometheus.value('ckptd_files{state="ready"}') == 1, "the metric")
-            assert prometheus.value('ckptd_job_interval_seconds{job="ckptd",name="scrub"}') == 86_400
+            interval = 'ckptd_job_interval_seconds{job="ckptd",name="scrub"}'
+            wait_for(lambda: prometheus.value(interval) == 86_400, "its interval")
             assert prometheus.firing() == {}
             (models / "b.pth").write_bytes(pickle.dumps(Calls(), 2))
             wait_for(lambda: "CkptdFileUnsafe" in prometheus.firing(), "the alert")

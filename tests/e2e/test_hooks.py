@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from tests.e2e.running import Daemon, ckptd, wait_for
+from tests.e2e.running import Daemon, ckptd, has_ended, wait_for
 
 EVIL = "evil $(touch pwned) `id`; x\n.pth"
 
@@ -59,7 +59,7 @@ def test_a_kill_of_the_daemon_ends_the_command_and_the_next_start_runs_it_again(
     wait_for(lambda: lines(place)[1:], "the command to begin")
     command = psutil.Process(int(lines(place)[1]))
     daemon.kill()
-    wait_for(lambda: not command.is_running() or command.status() == psutil.STATUS_ZOMBIE, "the command to end")
+    wait_for(lambda: has_ended(command), "the command to end")
     (place / "go").touch()
     daemon.start()
     wait_for(lambda: lines(place)[-1] == "ended", "it to be run again")
@@ -98,14 +98,7 @@ def test_a_command_that_takes_too_long_is_ended_and_indexing_goes_on(place):
     save(place, "a.pth")
     failed = daemon.wait_event("hook.failed", path="a.pth")
     assert failed["reason"] == "it did not end within 1 seconds"
-    wait_for(lambda: all(not psutil.pid_exists(int(pid)) or _is_dead(int(pid)) for pid in lines(place)), "its child to end")
+    wait_for(lambda: all(has_ended(int(pid)) for pid in lines(place)), "its child to end")
     save(place, "b.pth")
     daemon.wait_event("checkpoint.indexed", path="b.pth")
     assert daemon.stop() == 0
-
-
-def _is_dead(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True

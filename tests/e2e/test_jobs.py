@@ -13,12 +13,11 @@ import pytest
 from ckptd.index.store import Store
 from ckptd.jobs.overview import list_jobs
 from ckptd.settings import load_settings
-from tests.e2e.running import Daemon, ckptd, run_ckptd, running, wait_for
+from tests.e2e.running import NO_SCHEDULE, Daemon, ckptd, has_ended, run_ckptd, running, wait_for
 
 PROJECT = Path(__file__).parents[2]
 #: Only the job of a test has a schedule.
-OFF = {f"CKPTD_SCHEDULE__{job}": "" for job in ("RETENTION", "PURGE", "SCRUB", "DRILL", "REPORT")}
-SCRUB = {**OFF, "CKPTD_SCHEDULE__SCRUB": "every 1s"}
+SCRUB = {**NO_SCHEDULE, "CKPTD_SCHEDULE__SCRUB": "every 1s"}
 
 
 class SlowDaemon(Daemon):
@@ -62,7 +61,7 @@ def slow(tmp_path):
 
 def test_a_real_job_runs_when_its_time_comes(tmp_path):
     """Of a schedule of seconds; its process writes into the log of the daemon, its run is known to `ckptd jobs`."""
-    with running(tmp_path / "models", env={**OFF, "CKPTD_SCHEDULE__RETENTION": "every 1s"}) as daemon:
+    with running(tmp_path / "models", env={"CKPTD_SCHEDULE__RETENTION": "every 1s"}) as daemon:
         started = daemon.wait_event("job.started", job="retention")
         finished = daemon.wait_event("job.finished", job="retention", run=started["run"])
         assert finished["summary"]["mode"] == "plan"
@@ -90,7 +89,7 @@ def test_a_kill_of_the_daemon_ends_the_job_and_the_next_start_repeats_it(slow):
     pid = slow.wait_story("started")
     job = psutil.Process(pid)
     slow.kill()
-    wait_for(lambda: not job.is_running() or job.status() == psutil.STATUS_ZOMBIE, "the job to end with its daemon")
+    wait_for(lambda: has_ended(job), "the job to end with its daemon")
     assert slow.last() == "interrupted"
     slow.start()
     slow.wait_story("started", "recovered", "started")
@@ -137,11 +136,11 @@ def test_a_time_that_comes_while_the_job_runs_is_left_out(slow):
 def test_two_daemons_on_one_root_are_refused(tmp_path):
     """Though each has a state directory of its own; the second names the first, and ends with 4."""
     root = tmp_path / "models"
-    one, two = ({**OFF, "CKPTD_STATE_DIR": str(tmp_path / name)} for name in ("one", "two"))
+    one, two = ({"CKPTD_STATE_DIR": str(tmp_path / name)} for name in ("one", "two"))
     with running(root, env=one) as daemon:
         for refused in (
             run_ckptd("--root", root, "run", env=two),
-            run_ckptd("--root", root, "scan", env=OFF),  # its state lies in the root
+            run_ckptd("--root", root, "scan"),  # its state lies in the root
         ):
             assert refused.returncode == 4
             assert f"process {daemon.pid} holds the lock" in refused.stderr

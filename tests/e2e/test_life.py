@@ -89,6 +89,7 @@ def test_it_is_ready_once_the_first_look_began_and_says_what_it_does(models, sys
         since = len(systemd.messages)
         systemd.wait("WATCHDOG", since)
         assert daemon.stop() == 0
+        systemd.wait("STOPPING")
         assert systemd.said("STOPPING") == ["1"]
         assert systemd.said("READY") == ["1"]
 
@@ -101,10 +102,12 @@ def test_a_part_that_stops_ends_the_signs_of_life(models, systemd, part, shown):
         save(models / "a.pth")
         daemon.wait_event("checkpoint.indexed")
         systemd.wait("WATCHDOG", len(systemd.messages))
+        told, said = len(daemon.events()), len(systemd.said("STATUS"))
         daemon.process.send_signal(signal.SIGUSR1)
-        wait_for(lambda: any(shown in event.get("part", "") for event in daemon.events()), f"{part} to be named")
-        assert daemon.wait_event("daemon.unwell")["level"] == "critical"
-        wait_for(lambda: any(shown in words for words in systemd.said("STATUS")), "the status to name it")
+        save(models / "b.pth", 1)  # so that the pool has something to do, and the observer to hear
+        wait_for(lambda: any(shown in event.get("part", "") for event in daemon.events()[told:]), f"{part} to be named")
+        assert daemon.wait_event("daemon.unwell", told)["level"] == "critical"
+        wait_for(lambda: any(shown in words for words in systemd.said("STATUS")[said:]), "the status to name it")
         since = len(systemd.messages)
         time.sleep(2 * WATCHDOG_SECONDS)  # systemd would have acted by now
         assert "WATCHDOG" not in {key for message in systemd.messages[since:] for key in message}
@@ -118,9 +121,14 @@ def test_a_thread_that_hears_nobody_any_more_is_told(models, systemd):
     daemon = BreakableDaemon(models, env={**QUICK, **systemd.env, "CKPTD_SOAK_BREAK": "control"}, cwd=PROJECT).start()
     try:
         daemon.process.send_signal(signal.SIGUSR1)
-        with closing(socket.socket(socket.AF_UNIX)) as end:
-            wait_for(lambda: end.connect_ex(str(models / ".ckptd" / "ctl")) == 0, "the socket")
-            daemon.wait_event("daemon.unwell", part="control")
+
+        def knock():
+            with closing(socket.socket(socket.AF_UNIX)) as end:
+                end.settimeout(0)  # once the thread has ended the queue may be full
+                end.connect_ex(str(models / ".ckptd" / "ctl"))
+            return daemon.has("daemon.unwell", part="control")
+
+        wait_for(knock, "the thread to be missed")
     finally:
         daemon.kill()
 
@@ -131,10 +139,13 @@ def test_a_loop_that_stands_still_ends_the_signs_of_life(models, systemd):
     try:
         systemd.wait("WATCHDOG")
         daemon.process.send_signal(signal.SIGUSR1)
-        time.sleep(WATCHDOG_SECONDS / 3)
-        since = len(systemd.messages)
-        time.sleep(2 * WATCHDOG_SECONDS)
-        assert systemd.messages[since:] == []
+
+        def says_nothing():
+            since = len(systemd.messages)
+            time.sleep(2 * WATCHDOG_SECONDS)
+            return systemd.messages[since:] == []
+
+        wait_for(says_nothing, "its silence")  # one more sign may be on its way
     finally:
         daemon.kill()
 
@@ -238,9 +249,9 @@ def test_it_ends_within_ten_seconds_whatever_it_does(tmp_path, busy):
         elif busy == "job":
             daemon.wait_story("started")
         daemon.process.send_signal(signal.SIGTERM)
-        assert daemon.process.wait(10) == 0
+        assert daemon.process.wait(60) == 0  # and not SIGALRM's, which comes after the ten seconds
         assert daemon.has("daemon.stopped")
-        assert not [child for child in psutil.process_iter() if _is_of(child, daemon.pid)]
+        wait_for(lambda: not [child for child in psutil.process_iter() if _is_of(child, daemon.pid)], "its children to be gone")
     finally:
         if daemon.process.poll() is None:
             daemon.kill()
@@ -252,10 +263,11 @@ def test_it_ends_even_when_a_thread_of_it_does_not(models):
     try:
         save(models / "a.pth")
         daemon.wait_event("checkpoint.indexed")
+        told = len(daemon.events())
         daemon.process.send_signal(signal.SIGUSR1)
-        daemon.wait_event("daemon.unwell")
+        daemon.wait_event("daemon.unwell", told, part=f"observer of {models}")
         daemon.process.send_signal(signal.SIGTERM)
-        assert daemon.process.wait(10) == -signal.SIGALRM
+        assert daemon.process.wait(60) == -signal.SIGALRM
         daemon.start()
         assert set(daemon.records()) == {"a.pth"}
     finally:
@@ -298,7 +310,7 @@ def test_a_locked_index_does_not_delay_the_end(models):
                 save(models / f"{number}.pth", number)
             daemon.wait_event("index.unavailable")
             daemon.process.send_signal(signal.SIGTERM)
-            assert daemon.process.wait(10) in (0, -signal.SIGALRM)
+            assert daemon.process.wait(60) in (0, -signal.SIGALRM)
 
 
 def test_a_root_that_is_away_keeps_the_others_from_nothing(tmp_path):
@@ -334,7 +346,7 @@ def test_reloads_leave_no_daemons_behind(models):
         daemon.process.send_signal(signal.SIGHUP)
         wait_for(lambda: sum(e["event"] == "daemon.started" for e in daemon.events()) == number + 2, "the reload")  # noqa: B023
     assert daemon.stop() == 0
-    assert int(Path(f"{models}.alive").read_text()) <= 2
+    assert 1 <= int(Path(f"{models}.alive").read_text()) <= 2
 
 
 def test_a_pause_that_ends_during_a_reload_does_not_keep_it_from_being_ready(models, systemd):

@@ -73,6 +73,7 @@ def test_the_end_does_not_wait_for_a_dead_share():
     surveyor.start()
     assert hanging.wait(60)
     surveyor.close()
+    assert surveyor._thread.is_alive()
     release.set()
 
 

@@ -199,6 +199,7 @@ def mail_receiver(
         port=0,
         ssl_context=context if security == "tls" else None,
         server_hostname="tests",
+        ready_timeout=PATIENCE_SECONDS,
         **options,
     )
     _listen_anywhere(controller)

@@ -49,7 +49,7 @@ done
 test "$found" = 3
 ckptd plan --json | grep -q '"pin'
 ckptd archives
-! grep -q checkpoint.trashed /opt/ckptd/log
+if grep -q checkpoint.trashed /opt/ckptd/log; then exit 1; fi
 """
 FROZEN = """ckptd plan --json | python3 -c 'import json, sys; assert json.load(sys.stdin)["frozen"]'
 """

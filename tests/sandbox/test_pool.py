@@ -88,7 +88,7 @@ def test_nothing_waits_behind_a_large_file(drive, tmp_path):
         stream.truncate(1 << 30)
     driver = drive(size=2)
     driver.warm(2)
-    slow = driver.submit("sleep", file=large, seconds=0.5)
+    slow = driver.submit("sleep", file=large, seconds=5.0)
     quick = [driver.submit("echo") for _ in range(20)]
     driver.until(lambda: len(driver.pool.results) >= 20)
     assert {result.id for result in driver.pool.results} == set(quick)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import psutil
 
 from ckptd.index.store import Store
 from ckptd.model import GONE_STATES, Record
-from tests.e2e.running import ckptd
+from tests.e2e.running import ckptd, has_ended
 from tests.soak.actors import World
 
 #: Memory that one daemon may gain while it is left alone with the arrivals, bytes a minute: an hour of it would be 15 MB.
@@ -65,7 +66,7 @@ def judge(world: World, samples: list[tuple[float, int]], descriptors_before: in
     lines.append(_none("lost: saved, removed by nobody, and neither there nor taken away by the policy", _find_lost(world)))
     lines.append(_none("torn metadata files", _find_torn(world)))
     lines += _count_work(world)
-    now, waiting = count_descriptors(world.daemon.pid), ckptd("--root", world.root, "status")["exporting"]
+    now, waiting = _count_least(world.daemon.pid), ckptd("--root", world.root, "status")["exporting"]
     told = f"{descriptors_before}, {now} with {waiting} exports that wait or run"
     lines.append(
         Line("descriptors beside those of children, at its start and now", told, now <= descriptors_before + 6 + waiting)
@@ -92,11 +93,24 @@ def count_descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd")) - 2 * children
 
 
+def _count_least(pid: int) -> int:
+    """Count for two seconds: a job that begins in this moment has pipes that its end takes away."""
+    counts = []
+    for _ in range(20):
+        counts.append(count_descriptors(pid))
+        time.sleep(0.1)
+    return min(counts)
+
+
+_WHY_FAILED = "SELECT DISTINCT job, reason FROM job_runs WHERE outcome = 'failed' ORDER BY 1, 2 LIMIT 10"
+
+
 def _count_work(world: World) -> list[Line]:
     """Say what the daemons did, so that nobody takes a quiet run for a good one."""
     with closing(sqlite3.connect(f"file:{world.root}/.ckptd/index.sqlite?mode=ro", uri=True)) as index:
         events = dict(index.execute("SELECT what, count(*) FROM audit GROUP BY what"))
         runs = dict(index.execute("SELECT job || ' ' || outcome, count(*) FROM job_runs GROUP BY 1"))
+        reasons = [f"{job}: {reason}" for job, reason in index.execute(_WHY_FAILED)]
         contents, size = (
             index.execute("SELECT count(*) FROM contents").fetchone()[0],
             os.path.getsize(f"{world.root}/.ckptd/index.sqlite"),
@@ -104,7 +118,8 @@ def _count_work(world: World) -> list[Line]:
     wanted = ("checkpoint.ready", "checkpoint.rejected", "checkpoint.trashed", "checkpoint.purged", "export.verified")
     lines = [Line(f"audit: {what}", f"{events.get(what, 0):,}") for what in wanted]
     lines.append(Line("index", f"{size / 1e6:.1f} MB for {contents:,} contents"))
-    return [*lines, Line("runs of jobs", ", ".join(f"{name} {count}" for name, count in sorted(runs.items())))]
+    lines.append(Line("runs of jobs", ", ".join(f"{name} {count}" for name, count in sorted(runs.items()))))
+    return [*lines, *(Line("a job failed", reason[:200]) for reason in reasons)]
 
 
 def _none(what: str, found: list[str]) -> Line:
@@ -149,13 +164,15 @@ def _is_known(record: Record, path: Path, digest: str) -> bool:
 
 
 def _find_lost(world: World) -> list[str]:
+    # In this order: the index says that the policy takes a file away before the file goes.
+    missing = [path for path in world.saved if not (world.root / path).exists() and path not in world.mine]
     store = Store.open(world.root / ".ckptd" / "index.sqlite")
     try:
         places = store.load_places(str(world.root))
         gone = {path for path, place in places.items() if place.state in GONE_STATES}
     finally:
         store.close()
-    return [path for path in world.saved if not (world.root / path).exists() and path not in gone and path not in world.mine]
+    return [path for path in missing if path not in gone]
 
 
 def _find_torn(world: World) -> list[str]:
@@ -172,9 +189,15 @@ def _find_torn(world: World) -> list[str]:
 
 def _find_left(world: World) -> list[str]:
     """Give each process of a daemon that outlived it."""
-    left = [child for child in world.children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    left = [child for child in world.children if not has_ended(child)]
     _, left = psutil.wait_procs(left, timeout=10)
-    return [f"{child.pid} {' '.join(child.cmdline())[:60]}" for child in left]
+    return [f"{child.pid} {_name(child)}" for child in left]
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())[:60]
+    return "which has ended since"
 
 
 def _find_scratch(root: Path) -> list[str]:

@@ -26,7 +26,7 @@ BODY, END = b"w" * 4096, b"END!"
 WHOLE = BODY * 4 + END
 PTH = compile_wanted((".pth",))
 #: Short, as a test should be; pauses below are longer than the first and much shorter than the second.
-RULES = SettleRules(settle_seconds=0.05, incomplete_seconds=1.0)
+RULES = SettleRules(settle_seconds=0.05, incomplete_seconds=3.0)
 
 
 class Intake:
