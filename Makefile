@@ -81,7 +81,9 @@ install-service:
 	umask 022 && $(PYTHON) -m venv $(PREFIX)
 	umask 022 && $(PREFIX)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
 	  $(PIP_ARGS) '.[onnx,zstd,pack]'
-	test -e $(LINK) || test -h $(LINK) || ln -s $(PREFIX)/bin/ckptd $(LINK)
+	if [ "$$(readlink $(LINK))" = $(PREFIX)/bin/ckptd ]; then :; elif [ -e $(LINK) ] || [ -h $(LINK) ]; then \
+	  echo "note: $(LINK) is another ckptd, and stays; what was installed is $(PREFIX)/bin/ckptd"; \
+	else ln -s $(PREFIX)/bin/ckptd $(LINK); fi
 	$(PREFIX)/bin/python -P -m ckptd service install $(foreach root,$(ROOTS),--root $(root))
 
 uninstall-service:

@@ -22,9 +22,6 @@ from ckptd.jobs.applying import Applied
 from ckptd.jobs.applying import Told as StepTold
 from ckptd.jobs.archiving_by_hand import ArchivedByHand, archive_records, find_planned, list_members, verify_archives
 from ckptd.jobs.asking import RecipeCheck, build_model, check_recipe, export_one, suggest_recipe
-from ckptd.jobs.checks import Check, Patient, bad
-from ckptd.jobs.doctoring import check_all
-from ckptd.jobs.doctoring_archives import tell_verified
 from ckptd.jobs.holding import hold_jobs
 from ckptd.jobs.marking import add_marks, check_name, find_marks, take_marks, who_asks
 from ckptd.jobs.notifying import ChannelView, OpenAlert, Tried, list_alerts, list_channels, try_channels
@@ -36,7 +33,7 @@ from ckptd.jobs.reindexing import rebuild_index
 from ckptd.jobs.resolving import Resolving
 from ckptd.jobs.restoring import Restored, restore_checkpoint
 from ckptd.jobs.retaining import Planned, apply_retention, plan_retention, recover
-from ckptd.jobs.roots import WatchedRoot
+from ckptd.jobs.roots import open_roots
 from ckptd.jobs.running.run import JobPlace, run_job
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
 from ckptd.model import GONE_STATES, Record, Severity
@@ -50,6 +47,7 @@ from ckptd.watch.wanted import compile_wanted
 
 if TYPE_CHECKING:
     from ckptd.bundle.parts import Part
+    from ckptd.jobs.checks import Check, Patient
     from ckptd.report.facts import Facts
 
 
@@ -241,7 +239,7 @@ class App:
 
     @contextmanager
     def working(self, job: str | None) -> Iterator[JobContext]:
-        """Open what a job works with.
+        """Open what a job works with; a root that is not there just now has an incident, and is left out.
 
         Args:
             job: what is done, for who asks meanwhile; it holds the job lock.  None only looks, and holds nothing.
@@ -252,12 +250,7 @@ class App:
         store, state_dir = self.store, find_state_dir(self.settings)
         wanted = compile_wanted(self.settings.suffixes, self.settings.ignore)
         with ExitStack() as stack:
-            roots = [
-                stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(self.settings.roots)
-            ]
-            for root in roots:
-                root.learn(*store.load_root(root.path))
-                root.look_again()
+            roots = stack.enter_context(open_roots(self.settings.roots, wanted, store))
             if job is not None:
                 stack.enter_context(hold_jobs(ensure_state_dir(state_dir), roots, job))
             journal, log = Journal(state_dir), structlog.get_logger()
@@ -403,6 +396,10 @@ class App:
             deep: read every archive as well, from its first to its last byte.
             told: told of each archive.
         """
+        from ckptd.jobs.checks import bad  # the one verb that needs the looks, and all that they import
+        from ckptd.jobs.doctoring import check_all
+        from ckptd.jobs.doctoring_archives import tell_verified
+
         checks = check_all(self._patient(config))
         if deep:
             try:
@@ -430,6 +427,8 @@ class App:
         return write_bundle(self._patient(config), checks, file, with_names=with_names)
 
     def _patient(self, config: Path | None) -> Patient:
+        from ckptd.jobs.checks import Patient
+
         return Patient(self.settings, find_state_dir(self.settings), INDEX_NAME, self._now(), config)
 
 

@@ -29,12 +29,13 @@ from ckptd.jobs.clockwork import Clockwork, RunningJob
 from ckptd.jobs.controlling import Controlling
 from ckptd.jobs.controlling import open_side as open_control
 from ckptd.jobs.engine import Engine
+from ckptd.jobs.holding import KeptLocks
 from ckptd.jobs.inbox import Inbox, Mail
 from ckptd.jobs.opening import open_store_lean
 from ckptd.jobs.reconciling import BY_THE_CLOCK, reconcile_root
 from ckptd.jobs.rescans import Rescans
 from ckptd.jobs.schedule import find_timetables, start_schedule
-from ckptd.jobs.sides import Beside, Side, open_sides
+from ckptd.jobs.sides import Beside, Side, forget_followers, open_sides
 from ckptd.jobs.standing import Board, Phase, Sign
 from ckptd.jobs.state_guard import check_state
 from ckptd.jobs.vantage import Circumstances, Vantage
@@ -89,6 +90,7 @@ class Course:
         adopted: the job that runs meanwhile.
         paused: when a pause ends, monotonic seconds and seconds since the epoch.
         control: the socket of people, which listens on.
+        config: absolute path of the settings file; "" for none.
     """
 
     settings: Settings
@@ -98,6 +100,12 @@ class Course:
     adopted: RunningJob | None = None
     paused: tuple[float, float] | None = None
     control: Controlling | None = None
+    config: str = ""
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether the daemon begins with it."""
+        return self.before is None and self.problem is None
 
 
 class _Due(Protocol):
@@ -111,63 +119,83 @@ class _EndingError(Exception):
     """Leave a walk through a root: the daemon is to end."""
 
 
-def run(settings: Settings, reread: Reread | None = None, use: Use = _use_as_they_are) -> int:
+def run(settings: Settings, reread: Reread | None = None, use: Use = _use_as_they_are, config: str = "") -> int:
     """Look after the roots until SIGTERM or SIGINT; the exit status.
 
     Args:
         settings: to begin with.
         reread: for SIGHUP and `ckptd reload`; without it the settings stay as they are.
         use: called with settings that are in use from now on, for what lies outside of the daemon, as its log.
+        config: absolute path of the settings file, by which people name this daemon; "" for none.
 
     Raises:
         AlreadyRunningError: another daemon holds the state directory.
         CkptdError: the index or a root cannot be opened.
     """
-    manager, inbox = ServiceManager(), Inbox()
-    course: Course | None = Course(settings, time.time())
+    manager, inbox, kept = ServiceManager(), Inbox(), KeptLocks()
+    course: Course | None = Course(settings, time.time(), config=config)
     take_signals(inbox.stop, inbox.reread)
     try:
         while course is not None:
             use(course.settings)
-            course = _serve(course, inbox, manager, reread)
+            course = _serve(course, inbox, manager, kept, reread)
     finally:
+        kept.close()
         inbox.close()
     return 0
 
 
-def _serve(course: Course, inbox: Inbox, manager: ServiceManager, reread: Reread | None) -> Course | None:
-    """Look after the roots until the end, which gives None, or until other settings count."""
+def _serve(
+    course: Course, inbox: Inbox, manager: ServiceManager, kept: KeptLocks, reread: Reread | None = None
+) -> Course | None:
+    """Look after the roots until the end, which gives None, or until other settings count.
+
+    The locks of before are kept until those of these settings are held, and until the settings of before are back in use where
+    these can't be used: whatever came in between would end the daemon.
+    """
     with ExitStack() as stack:
-        selector = stack.enter_context(selectors.DefaultSelector())
         try:
+            selector = stack.enter_context(selectors.DefaultSelector())
             engine = stack.enter_context(
                 open_engine(
                     course.settings,
                     selector,
                     want_rescan=inbox.rescan,
                     next_try=find_next_try,
-                    open_store=open_store_lean if course.before is None and course.problem is None else Store.open,
+                    open_store=open_store_lean if course.is_first else Store.open,
                     waits_for_roots=True,
+                    kept=kept,
+                    yields_roots=course.problem is not None,
                 )
             )
-            if course.before is None and course.problem is None:  # after the start, which may have forked
+            if course.is_first:  # after the start, which may have forked
                 hear_signals()
             daemon = Daemon(course, engine, selector, inbox, manager, reread)
-        except CkptdError as error:
+            daemon.start()
+        except Exception as error:  # whatever it is, as when there is no descriptor or thread left: what was in use goes on
             if course.before is None:
+                if course.control is not None:
+                    course.control.close()
                 raise
-            _log.error("settings.rejected", reason=str(error))
-            settings, settings_at = course.before
-            return replace(course, settings=settings, settings_at=settings_at, before=None, problem=str(error))
-        return daemon.run()
+            inbox.forget()
+            return _fall_back(course, *course.before, error)
+        kept.close()
+        after = daemon.run()
+        if after is not None:
+            kept.keep((engine.lock, *engine.root_locks.held))
+        return after
+
+
+def _fall_back(course: Course, settings: Settings, settings_at: float, error: Exception) -> Course:
+    """Give the course with the settings of before, and tell why those of `course` are not in use."""
+    is_ours = not isinstance(error, CkptdError | OSError)
+    problem = f"{type(error).__name__}: {error}" if is_ours else str(error)
+    _log.error("settings.rejected", reason=problem, **({"exc_info": error} if is_ours else {}))
+    return replace(course, settings=settings, settings_at=settings_at, before=None, problem=problem)
 
 
 class Daemon:
-    """The loop, and what it tells of itself.
-
-    Raises:
-        CkptdError: the settings want something that can't be had, such as an address in use.
-    """
+    """The loop, and what it tells of itself: `start`, then `run`."""
 
     def __init__(
         self,
@@ -179,6 +207,7 @@ class Daemon:
         reread: Reread | None = None,
     ) -> None:
         settings = course.settings
+        self.config = course.config
         self._course = course
         self._settings = settings
         self._engine = engine
@@ -213,22 +242,33 @@ class Daemon:
         self._set_paused(paused=self._paused is not None)
         engine.ingest.breathe = self._breathe
         selector.register(inbox, selectors.EVENT_READ, lambda: None)
-        beside = Beside(settings, engine, selector, self._board, self)
-        self._sides: list[Side] = open_sides(beside)
-        try:
-            self._control = open_control(beside, course.control)
-        except CkptdError:
-            self._close_sides()
-            raise
-        if self._control is not None:
-            self._sides.append(self._control)
+        self._beside = Beside(settings, engine, selector, self._board, self)
+        self._sides: list[Side] = []
+        self._control: Controlling | None = None
 
     # — the way through —
 
+    def start(self) -> None:
+        """Begin to watch, and open what stands beside the loop; where something can't be had, all of it ends again.
+
+        Raises:
+            CkptdError: the settings want something that can't be had, such as an address in use.
+        """
+        try:
+            self._sides += open_sides(self._beside)
+            self._watching.start()
+            self._start_schedule()
+            # The last that can fail: it gives up the socket of before, which is wanted where these settings can't be used.
+            self._control = open_control(self._beside, self._course.control)
+        except BaseException:
+            self._end_parts()
+            raise
+        if self._control is not None:
+            self._sides.append(self._control)
+        forget_followers(self._beside)
+
     def run(self) -> Course | None:
-        """Watch, loop, and end in good order; give with what to go on, None for not at all."""
-        self._watching.start()
-        self._start_schedule()
+        """Loop, and end in good order; give with what to go on, None for not at all."""
         roots = [root.path for root in self._engine.roots]
         gc.unfreeze()  # the daemon of before a reload, which is a ring of parts
         gc.collect()
@@ -241,9 +281,7 @@ class Daemon:
             pass
         finally:
             self._tell_end()
-            self._schedule.shutdown(wait=False)
-            self._watching.stop()
-            self._close_sides()
+            self._end_parts()
             adopted = None if self._next is None else self._clockwork.release()
             self._clockwork.stop()
         self._engine.exporting.close()
@@ -254,8 +292,11 @@ class Daemon:
         self._inbox.forget()
         return replace(self._next, adopted=adopted, control=self._control)
 
-    def _close_sides(self) -> None:
-        """Close what stands beside the loop; the socket listens on where the daemon goes on."""
+    def _end_parts(self) -> None:
+        """End what watches and what stands beside the loop; the socket listens on where the daemon goes on."""
+        if self._schedule is not None:
+            self._schedule.shutdown(wait=False)
+        self._watching.stop()
         for side in self._sides:
             if self._next is not None and side is self._control:
                 self._control.release()
@@ -339,13 +380,15 @@ class Daemon:
         root, engine = self._engine.roots[number], self._engine
         self._watching.look_after(number)
         self._become_ready()
-        if root.incident is None:
-            options: Any = {"started_at": engine.started_at, "breathe": self._breathe}
-            reconcile_root(root, engine.store, engine.ingest, why, **options)
-            self._watching.note_rescan(number, time.time())
-            if why not in BY_THE_CLOCK:
-                engine.exporting.look_for_missing(number)
-        self._rescans.finished(number)
+        try:
+            if root.incident is None:
+                options: Any = {"started_at": engine.started_at, "breathe": self._breathe}
+                reconcile_root(root, engine.store, engine.ingest, why, **options)
+                self._watching.note_rescan(number, time.time())
+                if why not in BY_THE_CLOCK:
+                    engine.exporting.look_for_missing(number)
+        finally:  # a walk whose result the index would not take was as long as any other
+            self._rescans.finished(number)
 
     def _breathe(self) -> None:
         """Leave a walk when the daemon is to end, and say meanwhile that it is alive: a walk may take minutes on a share."""
@@ -371,7 +414,7 @@ class Daemon:
         self._board.beat(now)
         self._signs = self._find_signs(now)
         self._tell_unwell()
-        if not self._unwell:
+        if self._is_alive:
             self._say_alive(now)
         if self._publish_at is None:
             self._publish_at = max(now, self._published_at + PUBLISH_SECONDS)
@@ -415,8 +458,13 @@ class Daemon:
                 _log.critical("daemon.unwell", part=name, reason=why)
         self._unwell = set(unwell)
 
+    @property
+    def _is_alive(self) -> bool:
+        """Say whether no part is silent that only another start would mend."""
+        return all(sign.ok or not sign.bites for sign in self._signs)
+
     def _find_alive_due(self) -> float | None:
-        if self._manager.watchdog_seconds is None or self._unwell:
+        if self._manager.watchdog_seconds is None or not self._is_alive:
             return None
         return self._alive_at + self._manager.watchdog_seconds * _WATCHDOG_SHARE
 
@@ -460,7 +508,8 @@ class Daemon:
         try:
             if self._reread is not None:
                 before = self._settings, self._course.settings_at
-                self._next = Course(self._reread(), time.time(), before=before, paused=self._paused)
+                settings, config = self._reread(), self._course.config
+                self._next = Course(settings, time.time(), before=before, paused=self._paused, config=config)
                 _log.info("settings.reloaded")
                 return None
         except SettingsError as error:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ckptd.errors import IndexUnavailableError, RootLostError
+from ckptd.errors import IndexUnavailableError
 from ckptd.export.runner import Runner, Told
 from ckptd.index.store import Store
 from ckptd.jobs.asking import Drive, run_until_idle
@@ -20,7 +20,7 @@ from ckptd.jobs.describing import Describing
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.exporting import Exporting
 from ckptd.jobs.functions import FunctionShelf
-from ckptd.jobs.holding import hold_roots
+from ckptd.jobs.holding import KeptLocks, hold_roots
 from ckptd.jobs.ingest import Ingest, NextTry
 from ckptd.jobs.losses import Losses
 from ckptd.jobs.own_exports import OwnExports
@@ -38,9 +38,8 @@ from ckptd.policy.settle import SettleRules
 from ckptd.settings import Settings
 from ckptd.settings.places import find_state_dir as find_state_dir
 from ckptd.storage.journal import Journal
-from ckptd.storage.lock import hold
 from ckptd.storage.state import ensure_state_dir
-from ckptd.watch.wanted import Wanted, compile_wanted
+from ckptd.watch.wanted import compile_wanted
 
 #: The index in the state directory; embedded SQLite.
 INDEX_NAME = "index.sqlite"
@@ -56,6 +55,8 @@ def open_engine(
     open_store: Callable[[Path], Store] = Store.open,
     index: str = INDEX_NAME,
     waits_for_roots: bool = False,
+    kept: KeptLocks | None = None,
+    yields_roots: bool = False,
 ) -> Iterator[Engine]:
     """Take the lock and build the stages; give everything back at the end.
 
@@ -67,20 +68,20 @@ def open_engine(
         open_store: opens the index; for a process that lives long, `open_store_lean`.
         index: file name in the state directory; a reindex builds another one beside it.
         waits_for_roots: take a root that the index knows and that is not there for an incident, and wait for it.
+        kept: locks that this process holds already.
+        yields_roots: take a root that another process has by now for an incident, and wait for it.
 
     Raises:
         AlreadyRunningError: another process holds the lock.
         CkptdError: a root, the state directory or the index can't be opened.
     """
     wanted = compile_wanted(settings.suffixes, settings.ignore)
+    open_root = WatchedRoot.open_or_wait if waits_for_roots else WatchedRoot.open
+    take = (KeptLocks() if kept is None else kept).hold
     with ExitStack() as stack:
-        away: dict[int, RootLostError] = {}
-        roots = [
-            stack.enter_context(_open_root(number, path, wanted, away if waits_for_roots else None))
-            for number, path in enumerate(settings.roots)
-        ]
+        roots = [stack.enter_context(open_root(number, path, wanted)) for number, path in enumerate(settings.roots)]
         state_dir = ensure_state_dir(find_state_dir(settings))
-        lock = stack.enter_context(hold(state_dir))
+        lock = stack.enter_context(take(state_dir))
         started_at = time.time()
         journal = Journal(state_dir)
         is_new = not (state_dir / index).exists() and (
@@ -92,11 +93,9 @@ def open_engine(
         reading = stack.enter_context(closing(Reading(selector, settings.inspect, time.monotonic)))
         for root in roots:
             root.learn(*store.load_root(root.path))
-            if root.number in away and root.root_id is None and not root.files:
-                raise away[root.number]  # nobody ever saw it: a slip in the settings
             root.look_again()
             store.save_root(root.path, root.root_id)
-        root_locks = stack.enter_context(hold_roots(state_dir, roots))
+        root_locks = stack.enter_context(hold_roots(state_dir, roots, take, yields=yields_roots))
         rules = SettleRules(settings.watch.settle_seconds, settings.watch.incomplete_seconds)
         clocks: Any = {"now": time.monotonic, "wall": time.time}
         recording = Recording(store, journal)
@@ -125,17 +124,6 @@ def open_engine(
         ingest.close()
 
 
-def _open_root(number: int, path: Path, wanted: Wanted, away: dict[int, RootLostError] | None) -> WatchedRoot:
-    """Open a root; with `away`, one that is not there is noted in it and stands in for itself."""
-    try:
-        return WatchedRoot.open(number, path, wanted)
-    except RootLostError as error:
-        if away is None:
-            raise
-        away[number] = error
-        return WatchedRoot.away(number, path, wanted, error.why)
-
-
 @contextmanager
 def open_exporting(settings: Settings, store: Store, told: Told) -> Iterator[tuple[Exporting, list[WatchedRoot], Drive]]:
     """Build what exports a checkpoint that the index knows, without the lock: a daemon may run beside it.
@@ -149,7 +137,9 @@ def open_exporting(settings: Settings, store: Store, told: Told) -> Iterator[tup
     wanted, clocks = compile_wanted(settings.suffixes, settings.ignore), {"now": time.monotonic, "wall": time.time}
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        roots = [stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(settings.roots)]
+        roots = [
+            stack.enter_context(WatchedRoot.open_or_wait(number, path, wanted)) for number, path in enumerate(settings.roots)
+        ]
         recording = Recording(store, Journal(find_state_dir(settings)))
         describing = Describing(FunctionShelf(settings.functions), enabled=settings.sidecar.enabled)
         own = OwnExports(roots, store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -260,6 +261,20 @@ def test_which_file_is_read(tmp_path, monkeypatch):
     assert find_config(None, {**home, "XDG_CONFIG_HOME": str(tmp_path / "home" / ".config")}) == own
     assert find_config(None, {**home, "CKPTD_CONFIG": "x.toml"}) == Path("x.toml")
     assert find_config(Path("y.toml"), {**home, "CKPTD_CONFIG": "x.toml"}) == Path("y.toml")
+
+
+@pytest.mark.root
+def test_settings_in_a_home_that_is_closed_to_us_are_none_of_ours(tmp_path):
+    """As after a change of users that kept the environment: nothing fails, and the system's are read."""
+    own = tmp_path / "home" / ".config" / "ckptd" / "ckptd.toml"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    tmp_path.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        assert find_config(None, {"HOME": str(tmp_path / "home")}) in {None, Path("/etc/ckptd/ckptd.toml")}
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.parametrize(

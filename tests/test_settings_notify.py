@@ -9,6 +9,7 @@ import pytest
 from ckptd.errors import SettingsError
 from ckptd.settings import load_settings
 from ckptd.settings.sample import render_settings
+from ckptd.settings.urls import check_url
 
 WEBHOOK = {"url": "https://alerts.example.org/x"}
 EMAIL = {"host": "mail.example.org", "sender": "a@example.org", "recipients": ["b@example.org"]}
@@ -69,6 +70,8 @@ def test_tables_in_tables_come_from_the_file_and_the_environment(tmp_path):
         ({"webhook": {"url": "https://a/ b"}}, "no URL of a web server"),
         ({"webhook": {**WEBHOOK, "url_file": "x"}}, "both set"),
         ({"webhook": {**WEBHOOK, "secret_file": "keys/webhook"}}, "relative path"),
+        ({"webhook": {**WEBHOOK, "ca_file": "ca.pem"}}, "relative path"),
+        ({"email": {**EMAIL, "ca_file": "certs/ca.pem"}}, "relative path"),
         ({"email": {"host": "mail.example.org"}}, "are needed with it"),
         ({"email": {**EMAIL, "recipients": ["b@example.org\nBcc: c@example.org"]}}, "no mail address"),
         ({"email": {**EMAIL, "sender": "nobody"}}, "no mail address"),
@@ -88,6 +91,17 @@ def test_tables_in_tables_come_from_the_file_and_the_environment(tmp_path):
 def test_what_can_not_work_is_refused(values, why):
     """In the words of what to do."""
     assert why in problem(notify=values)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://user:geh/eim@a.example.org/", "https://user:geheim@a.example.org\N{ACCOUNT OF}/", "https://[geheim]/x"]
+)
+def test_no_part_of_a_url_is_told(url):
+    """What can't be taken apart may hold a password wherever one looks."""
+    with pytest.raises(ValueError, match="no URL of a web server") as caught:
+        check_url(url)
+    assert "geh" not in str(caught.value)
+    assert "geh" not in problem(notify={"webhook": {"url": url}})
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,20 @@ MASK = "***"
 _MOST_TEXT = 4_000
 _MOST_DEPTH = 20
 
-_SECRET_KEY = re.compile(
-    r"secret|password|passwd|token|api_?key|credential|authorization|cookie|signature|username", re.IGNORECASE
+#: Words that a key has which says a secret; the short ones only by themselves: an author and a pass over files are none.
+_WORDS = (
+    r"secret|passw(?:or)?d|passphrase|pwd|token|(?:api|access|private)[_-]?key|credential|authorization|cookie"
+    r"|(?<![a-z])(?:auth|pass)(?![a-z])"
 )
+_SECRET_KEY = re.compile(rf"{_WORDS}|signature|username", re.IGNORECASE)
 #: A key with one of these words, and what is said of it: "password = …", '"token": "…"', "Authorization: Bearer …".
 _STATED = re.compile(
-    r"(?i)([\w.-]*(?:secret|password|passwd|token|api_?key|credential|authorization|cookie)[\w.-]*\\?[\"']?\s*[:=]\s*)"
+    rf"(?i)([\w.-]*(?:{_WORDS})[\w.-]*\\?[\"']?\s*[:=]\s*)"
     r"(\\?\"[^\"\n]*\"?|'[^'\n]*'?|(?:bearer |basic )?[^\s,;&\"')\]}]+)"
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w+/=.~-]{6,}")
+#: The key of a signature, wherever it stands: in the place of its file, too.  Source: Standard Webhooks, "Signature scheme".
+_SIGNATURE_KEY = re.compile(r"\bwhsec_[\w+/=-]+")
 #: Of a URL only the scheme and the host stay: tokens stand in paths and queries, passwords before the host.
 _URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)(?:[^\s/@\"'<>]*@)?([^\s/:@\"'<>?#]*)(:\d+)?[^\s\"'<>]*")
 _MAIL = re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")
@@ -92,6 +97,7 @@ def mask_text(text: str, replace_names: Callable[[str], str] = keep_names) -> st
     """Take secrets, homes and addresses out of a text; and names, by the function given."""
     text = text[: 4 * _MOST_TEXT]
     text = _STATED.sub(lambda match: match[1] + MASK, text)
+    text = _SIGNATURE_KEY.sub(f"whsec_{MASK}", text)
     text = _BEARER.sub(lambda match: f"{match[1]} {MASK}", text)
     text = _URL.sub(lambda match: f"{match[1]}{match[2]}{match[3] or ''}/{MASK}", text)
     text = _MAIL.sub(lambda match: f"{MASK}@{match[1]}", text)
@@ -108,11 +114,13 @@ class Masking:
         replace_names: as for `mask_text`.
         rename: gives the pseudonym of a name.
         names: keys whose texts are names of checkpoints, or called after them.
+        tables: keys of tables whose own keys are such names.
     """
 
     replace_names: Callable[[str], str] = keep_names
     rename: Callable[[str], str] = keep_names
     names: Collection[str] = ()
+    tables: Collection[str] = ()
 
     def mask(self, value: Any, depth: int = 0) -> Any:
         """Mask every text in a value of JSON; what a key calls a secret goes whole.
@@ -145,6 +153,8 @@ class Masking:
             return MASK
         if key == "command" and isinstance(value, list | tuple):  # arguments hold what their authors liked to put there
             return [mask_text(str(value[0]), self.replace_names), *(MASK for _ in value[1:])]
+        if key in self.tables and isinstance(value, Mapping):
+            return {self._rename(str(name)): self.mask(item, depth + 1) for name, item in value.items()}
         return self._rename(value) if key in self.names else self.mask(value, depth + 1)
 
     def _rename(self, value: Any) -> Any:

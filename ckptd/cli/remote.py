@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -112,6 +112,21 @@ class Asker:
         return None if self.rules.is_admin(self.peer) else self.peer.uid
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the daemon said.
+
+    Attributes:
+        status: exit status.
+        value: what was asked for.
+        place: of the socket by which it was asked.
+    """
+
+    status: int
+    value: Mapping[str, Any]
+    place: Path
+
+
 class NotAllowedError(CkptdError):
     """Who asked may not, or not so."""
 
@@ -135,10 +150,47 @@ def pass_on(context: click.Context, request: Request) -> int | None:
         return None
     if remote is None or not request.is_plain or not _fits(context, remote):
         return None
-    settings = request.load_settings()
-    if not settings.control.enabled:
+    settings = find_settings(request)
+    if settings is None:
+        return _ask_to_run(request, None)
+    return _ask(request, settings, remote) if settings.control.enabled else None
+
+
+def find_settings(request: Request) -> Settings | None:
+    """Read the settings; None where the file is not for this user to read: the daemon's socket may be.
+
+    Raises:
+        SettingsError: they can be read, and are wrong.
+    """
+    from ckptd.errors import SettingsError
+
+    try:
+        return request.load_settings()
+    except (SettingsError, PermissionError):
+        if _may_read_config(request):
+            raise
         return None
-    return _ask(request, settings, remote)
+
+
+def name_config(request: Request) -> str:
+    """Give the absolute path of the settings file, by which a daemon that reads it is named; "" where there is none."""
+    from ckptd.settings.places import SYSTEM_CONFIG, find_config
+
+    try:
+        config = find_config(request.config, os.environ)
+    except PermissionError:  # its directory is closed to this user
+        config = SYSTEM_CONFIG
+    return "" if config is None else os.path.abspath(config)
+
+
+def _may_read_config(request: Request) -> bool:
+    try:
+        os.close(os.open(name_config(request), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError:
+        return False
+    except OSError:  # there is none, or it is none: that is said by whoever reads it
+        pass
+    return True
 
 
 def _find_path(context: click.Context) -> str:
@@ -174,7 +226,7 @@ def _fits(context: click.Context, remote: Remote) -> bool:
 
 
 def _ask(request: Request, settings: Settings, remote: Remote) -> int | None:
-    from ckptd.control.protocol import RUN, NotReachableError
+    from ckptd.control.protocol import NotReachableError
     from ckptd.settings.places import find_state_dir
     from ckptd.storage.lock import is_held
 
@@ -183,61 +235,108 @@ def _ask(request: Request, settings: Settings, remote: Remote) -> int | None:
     if is_ours is None or (is_ours and not (remote.writes and is_held(state_dir))):
         return None
     try:
-        return ask_daemon(request, settings, build_request(request, settings, RUN, tuple(request.arguments)))[0]
+        return _ask_to_run(request, settings)
     except NotReachableError:
         if is_ours or os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
             return None
         raise
 
 
-def ask_daemon(
-    request: Request, settings: Settings, asked: Asked, *, is_quiet: bool = False
-) -> tuple[int, Mapping[str, object]]:
-    """Ask the daemon, show what it complains of unless it is to be quiet, and give the exit status and what it said.
-
-    Raises:
-        NotReachableError: no daemon answers.
-    """
-    from ckptd.control.asking import ask, find_sockets, is_trusted
-    from ckptd.settings.places import find_config, find_state_dir
-    from ckptd.text import escape
-
-    config = find_config(request.config, os.environ)
-    places = find_sockets(
-        settings.control.socket, find_state_dir(settings), None if config is None else config.stem, os.environ
-    )
-    sys.stdout.flush()
-    answer = ask(places, asked, _copy, lambda place, uid: is_trusted(place, uid, settings.control.socket))
-    for line in () if is_quiet else answer.problem.splitlines():
-        click.echo(f"ckptd: {escape(line, 4_000)}", err=True)
-    return answer.status, answer.value
-
-
-def build_request(
-    request: Request, settings: Settings, what: str, arguments: tuple[str, ...] = (), seconds: float = 0.0
-) -> Asked:
-    """Build what is asked, with all that the daemon's answer depends on."""
+def _ask_to_run(request: Request, settings: Settings | None) -> int:
     import shutil
 
-    from ckptd.control.protocol import Asked
+    from ckptd.control.protocol import RUN, Asked
 
-    means_these = bool(request.roots) or request.has_settings
-    return Asked(
-        what,
-        arguments=tuple(map(_spell, arguments)),
-        roots=tuple(sorted(map(os.path.realpath, settings.roots))) if means_these else (),
-        seconds=seconds,
+    asked = Asked(
+        RUN,
+        arguments=tuple(map(_spell, request.arguments)),
+        roots=_find_roots(request, settings),
+        config=_find_named_config(request) if settings is None else "",
         zone=os.environ.get("TZ", ""),
         columns=shutil.get_terminal_size((0, 0)).columns,
         colors=not os.environ.get("NO_COLOR"),
     )
+    return ask_daemon(request, settings, asked).status
+
+
+def build_order(request: Request, settings: Settings | None, what: str, seconds: float = 0.0) -> Asked:
+    """Build what steers a daemon: the one of --root, else the one that reads these settings, whatever roots it has by now."""
+    from ckptd.control.protocol import Asked
+    from ckptd.settings.places import setting_variables
+
+    roots = _find_roots(request, settings)
+    if settings is None:
+        config = _find_named_config(request)
+    else:
+        config = "" if request.roots or "CKPTD_ROOTS" in setting_variables(os.environ) else name_config(request)
+    return Asked(what, roots=roots, config=config, seconds=seconds)
+
+
+def _find_roots(request: Request, settings: Settings | None) -> tuple[str, ...]:
+    """Give the roots that are meant; none where nobody said any."""
+    roots: Sequence[Path] = request.roots
+    if settings is not None and (request.roots or request.has_settings):
+        roots = settings.roots
+    return tuple(sorted(map(os.path.realpath, roots)))
+
+
+def _find_named_config(request: Request) -> str:
+    """Give the settings file that this user means; one that was named by nobody and is closed to her means any daemon."""
+    is_named = request.config is not None or os.environ.get("CKPTD_CONFIG")
+    return name_config(request) if is_named or _may_read_config(request) else ""
+
+
+def ask_daemon(
+    request: Request,
+    settings: Settings | None,
+    asked: Asked,
+    *,
+    first: Path | None = None,
+    is_quiet: bool = False,
+    patience_seconds: float | None = None,
+) -> Reply:
+    """Ask the daemon, and show what it complains of unless it is to be quiet.
+
+    Args:
+        request: names the settings file.
+        settings: None where they can't be read: then the places count that need none.
+        asked: what is asked.
+        first: place of a socket that is tried before all others.
+        is_quiet: show nothing.
+        patience_seconds: how long the answer may take; None for however long.
+
+    Raises:
+        NotReachableError: no daemon answers.
+        SilentError: a daemon listens, and does not answer in time.
+    """
+    from ckptd.control.asking import SOCKET_NAME, ask, find_sockets, is_trusted
+    from ckptd.settings.places import find_state_dir
+    from ckptd.text import escape
+
+    socket, state_dir, named = None, None, set()
+    if settings is not None:
+        socket, state_dir = settings.control.socket, find_state_dir(settings)
+        named = {*(() if socket is None else (socket,)), *(() if settings.state_dir is None else (state_dir / SOCKET_NAME,))}
+    config = name_config(request)
+    places = find_sockets(socket, state_dir, Path(config).stem if config else None, os.environ)
+    sys.stdout.flush()
+    answer, place = ask(
+        [*(() if first is None else (first,)), *places],
+        asked,
+        _copy,
+        lambda place, uid: is_trusted(place, uid, named | ({first} if first is not None else set())),
+        patience_seconds,
+    )
+    for line in () if is_quiet else answer.problem.splitlines():
+        click.echo(f"ckptd: {escape(line, 4_000)}", err=True)
+    return Reply(answer.status, answer.value, place)
 
 
 def _spell(argument: str) -> str:
     """Write a path that exists from here as one that means the same elsewhere."""
-    return (
-        os.path.abspath(argument) if "/" in argument and not argument.startswith("-") and Path(argument).exists() else argument
-    )
+    if "/" not in argument or argument.startswith("-"):
+        return argument
+    return os.path.abspath(argument) if os.path.exists(argument) else argument  # that of Path raises where a name is too long
 
 
 def _is_ours(state_dir: Path) -> bool | None:

@@ -10,6 +10,7 @@ import click
 from ckptd.cli.human import format_duration, plural
 from ckptd.cli.output import print_json
 from ckptd.cli.progress import Progress
+from ckptd.cli.remote import name_config
 from ckptd.cli.request import current_request
 from ckptd.cli.verbs import FINE, NEWER, USAGE, verb
 
@@ -46,7 +47,7 @@ def run(*, as_json: bool) -> int:
 
     settings = read()
     use(settings)
-    return daemon.run(settings, read, use)
+    return daemon.run(settings, read, use, name_config(request))
 
 
 @verb(

@@ -69,25 +69,26 @@ def _dry_run(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(function)
 
 
-@verb("install", exit_status={0: "it is in place, and runs", **{key: _STATUS[key] for key in (1, 2)}})
+@verb("install", exit_status={0: "it is in place, and runs unless --no-start", **{key: _STATUS[key] for key in (1, 2)}})
 @_which
-@click.option("--scan", is_flag=True, help="No daemon: a timer that makes one pass every hour.")
+@click.option("--scan/--daemon", default=None, help="A timer that makes one pass an hour, or the daemon. Default: as before.")
+@click.option("--no-start", is_flag=True, help="Put it in place and start nothing.")
 @_dry_run
-def install(*, user: bool, instance: str | None, scan: bool, dry_run: bool, as_json: bool) -> int:
+def install(*, user: bool, instance: str | None, scan: bool | None, no_start: bool, dry_run: bool, as_json: bool) -> int:
     """Put the service in place for this interpreter, and start it.
 
     Units go to /etc/systemd/system. What they may write comes from the settings in /etc/ckptd/ckptd.toml, or --config; where
     there are none they are written, with the roots of --root, else /srv/trained_models. A second install changes what is not
-    as it should be, and nothing else: it keeps to the --config of the first, and a file that ckptd did not write, or that was
-    changed by hand, is never replaced.
+    as it should be, and nothing else: it keeps to the --config and --scan of the first, and a file that ckptd did not write,
+    or that was changed by hand, is never replaced. What runs is started again when ckptd or its units are others than before.
     """
     from ckptd.service.installing import Order, prepare_install
 
-    if scan and (user or instance):
-        raise click.UsageError("--scan goes with the system's service alone")
+    if scan is not None and (user or instance):
+        raise click.UsageError("--scan and --daemon go with the system's service alone")
     places, around, manager = _look(user=user, instance=instance)
     roots = tuple(Path(os.path.abspath(root.expanduser())) for root in current_request().roots)
-    plan = prepare_install(Order(places, roots, scan), around, manager)
+    plan = prepare_install(Order(places, roots, scan, start=not no_start), around, manager)
     _carry_out(plan, manager, dry_run=dry_run, as_json=as_json)
     return 0
 
@@ -113,8 +114,8 @@ def status(*, user: bool, instance: str | None, as_json: bool) -> int:
     """Show what is installed, and how systemd says that it runs."""
     from ckptd.service.status import find_status
 
-    places, _, manager = _look(user=user, instance=instance)
-    found = find_status(places, _find_wanted(places), manager)
+    places, around, manager = _look(user=user, instance=instance)
+    found = find_status(places, _find_wanted(places, around), manager)
     if as_json:
         print_json({"fine": found.is_fine, **asdict(found)})
     else:
@@ -138,12 +139,12 @@ def _look(*, user: bool, instance: str | None) -> tuple[Places, Surroundings, Sy
     return places, look_around(places, os.environ), Systemctl(is_system=places.is_system)
 
 
-def _find_wanted(places: Places) -> dict[str, str]:
+def _find_wanted(places: Places, around: Surroundings) -> dict[str, str]:
     """Give what an install would write now; nothing where the settings can't be read."""
     from ckptd.service.installing import render_wanted
 
     try:
-        return {str(path): text for path, text in render_wanted(places).items()}
+        return {str(path): text for path, text in render_wanted(places, around.build).items()}
     except CkptdError:
         return {}
 
@@ -153,19 +154,22 @@ def _carry_out(plan: Plan, manager: Systemctl, *, dry_run: bool, as_json: bool) 
     from ckptd.service.steps import describe, describe_done
 
     applier, said = Applier(manager), []
-    for step in plan.steps:
-        if not dry_run:
-            applier.apply(step)
-        said.append(escape(describe(step) if dry_run else describe_done(step), _TEXT_LIMIT))
-        if not as_json:
-            click.echo(("would " if dry_run else "") + said[-1])
-    if as_json:
-        print_json({"dry_run": dry_run, "steps": said, "notes": [escape(note, _TEXT_LIMIT) for note in plan.notes]})
-        return
-    if not plan.steps:
-        click.echo("nothing to do: all is as it should be")
-    for note in plan.notes:
-        click.echo(f"note: {escape(note, _TEXT_LIMIT)}")
+    notes = [escape(note, _TEXT_LIMIT) for note in plan.notes]
+    try:
+        for step in plan.steps:
+            if not dry_run:
+                applier.apply(step)
+            said.append(escape(describe(step) if dry_run else describe_done(step), _TEXT_LIMIT))
+            if not as_json:
+                click.echo(("would " if dry_run else "") + said[-1])
+        if not plan.steps and not as_json:
+            click.echo("nothing to do: all is as it should be")
+    finally:  # where a step failed, a note may be what says why: a root that is away, a directory that is closed
+        if as_json:
+            print_json({"dry_run": dry_run, "steps": said, "notes": notes})
+        else:
+            for note in notes:
+                click.echo(f"note: {note}")
 
 
 def _show(found: ServiceStatus) -> None:

@@ -151,7 +151,7 @@ def _remember_config(ctx: click.Context, _: click.Parameter, value: Path | None)
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --root and --config, which mean the same before and after the verb; the one after it counts."""
-    path: Any = click.Path(path_type=Path)
+    path: Any = click.Path(path_type=Path, readable=False)  # who may not read it may yet ask the daemon
     root = click.option(
         "--root",
         type=click.Path(),

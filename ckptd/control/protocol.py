@@ -23,7 +23,7 @@ MOST_ARGUMENTS = 1_000
 #: Key in the value of the line that brings the pipes.
 STREAMS = "streams"
 
-#: What the loop answers itself.
+#: What is answered at once, the first of them without the loop; and what runs a command line.
 STATUS, PAUSE, RESUME, RELOAD, RUN = "status", "pause", "resume", "reload", "run"
 _WHATS = frozenset({STATUS, PAUSE, RESUME, RELOAD, RUN})
 
@@ -40,6 +40,12 @@ class NotReachableError(CkptdError):
     exit_status = 4
 
 
+class SilentError(CkptdError):
+    """A daemon listens, and does not answer."""
+
+    exit_status = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What somebody asks.
@@ -48,6 +54,7 @@ class Asked:
         what: one of the words above; `RUN` runs a command line.
         arguments: of the command line, the program's name left out.
         roots: those that the asker means, absolute and with links resolved; empty when any daemon will do.
+        config: absolute path of a settings file: the daemon that reads it is meant too, whatever its roots; "" for none.
         seconds: of a pause.
         zone: time zone of the asker as TZ has it; "" for the daemon's.
         columns: width of the asker's terminal; 0 when there is none.
@@ -57,6 +64,7 @@ class Asked:
     what: str
     arguments: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
+    config: str = ""
     seconds: float = 0.0
     zone: str = ""
     columns: int = 0
@@ -88,6 +96,7 @@ class Asked:
                 what=_check(value["what"], str),
                 arguments=tuple(_check(one, str) for one in _check(value.get("arguments", []), list)),
                 roots=tuple(_check(one, str) for one in _check(value.get("roots", []), list)),
+                config=_check(value.get("config", ""), str),
                 seconds=float(_check(value.get("seconds", 0.0), float | int)),
                 zone=_check(value.get("zone", ""), str),
                 columns=_check(value.get("columns", 0), int),
@@ -97,7 +106,7 @@ class Asked:
             raise RequestError("understand a request", why="it has not the form of one") from error
         if asked.what not in _WHATS or len(asked.arguments) > MOST_ARGUMENTS:
             raise RequestError("understand a request", why="it asks for nothing that there is")
-        if any("\0" in text for text in (*asked.arguments, *asked.roots, asked.zone)):
+        if any("\0" in text for text in (*asked.arguments, *asked.roots, asked.config, asked.zone)):
             raise RequestError("understand a request", why="a text in it has a zero byte")
         return asked
 

@@ -9,8 +9,8 @@ from ckptd.health.families import Family, HistogramFamily, Sample, one, states
 from ckptd.health.figures import Figures, JobFigures
 from ckptd.health.view import View
 
-#: Source: `index.runs.RunOutcome`, without the one that is no run; a test holds them together.
-OUTCOMES = ("running", "ok", "held", "failed", "interrupted")
+#: Source: `index.runs.RunOutcome`, of runs that ended; a test holds them together.
+OUTCOMES = ("ok", "held", "failed", "interrupted")
 
 
 def _of(read: Callable[[Figures], Iterable[Sample]]) -> Callable[[View], Iterable[Sample]]:
@@ -151,10 +151,11 @@ JOBS: tuple[Family | HistogramFamily, ...] = (
     ),
     Family(
         "ckptd_job_last_outcome",
-        "What became of the last run of a job: 1 for that, 0 for the others.",
+        "What became of the last run of a job that ended: 1 for that, 0 for the others.",
         _of(lambda figures: [sample for job in figures.jobs for sample in states(job.outcome, OUTCOMES, job.job)]),
         ("name", "outcome"),
     ),
+    Family("ckptd_job_running", "1 while a run of a job goes on.", _each_job(lambda job: float(job.is_running)), ("name",)),
     Family(
         "ckptd_job_overdue",
         "1 while the time of a job has passed for an hour without a run.",

@@ -37,7 +37,9 @@ class JobFigures:
     """How one job stands; times in seconds since the epoch, None where there is none.
 
     Attributes:
-        outcome: of its last run, "running" while it goes on.
+        outcome: of its last run that ended, or was broken off.
+        is_running: whether a later one goes on.
+        started_at: when its last run began, be it that one.
         seconds: how long the last run took that ended.
         succeeded_at: when it last came to a good end, be it that something of it waits for a person.
         interval_seconds: between its next two times.
@@ -51,6 +53,7 @@ class JobFigures:
     next_at: float | None = None
     interval_seconds: float | None = None
     is_overdue: bool = False
+    is_running: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The thread that may wait: it measures the disks, and writes the file for node_exporter.
+"""A thread that may wait: one measures the disks, another one writes the file for node_exporter, and alerts have theirs.
 
-A share that does not answer holds this thread and nothing else; that its last word grows old is a metric.
+A share that does not answer holds its thread and nothing else; that the last word of the first grows old is a metric.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ class Surveyor:
         """Begin; the first call comes at once."""
         self._thread.start()
 
-    def close(self) -> None:
-        """End after the call that goes on."""
+    def end(self) -> None:
+        """End after the call that goes on; nobody waits for that."""
         self._ending.set()
+
+    def close(self) -> None:
+        """End after the call that goes on, and wait a moment for it."""
+        self.end()
         if self._thread.is_alive():
             self._thread.join(_END_SECONDS)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from ckptd.errors import StorageError
 #: How each of these files begins; a file that begins otherwise is somebody else's and stays.
 BEGINNING = b"# HELP ckptd_"
 _MODE = 0o644
+#: A temporary file lives for milliseconds; one that is older than this was left behind by a kill.
+_LEFT_SECONDS = 60.0
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -35,6 +39,22 @@ def write_textfile(path: Path, text: bytes) -> None:
     except OSError as error:
         cure = "let the daemon's user write in that directory, or correct health.textfile"
         raise StorageError("write the metrics", path=path, why=os.strerror(error.errno or 0), cure=cure) from error
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a daemon left beside the file that was killed while it wrote; what can't be removed is no trouble."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.tmp")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if ours.fullmatch(entry.name):
+                with suppress(OSError):
+                    _remove_left(entry)
+
+
+def _remove_left(entry: os.DirEntry[str]) -> None:
+    seen = entry.stat(follow_symlinks=False)
+    if stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and time.time() - seen.st_mtime > _LEFT_SECONDS:
+        os.unlink(entry.path)
 
 
 def _replace(dir_fd: int, name: str, text: bytes) -> None:

@@ -65,6 +65,12 @@ def put_alerts(connection: Connection, host: str, rows: Iterable[AlertRow], gone
         connection.execute(delete(alerts).where(_a.host == host, _a.kind == kind, _a.subject == subject))
 
 
+def drop_alerts(connection: Connection, host: str) -> None:
+    """Forget every alert, and every message that waits: nobody is told any more."""
+    for table in (alerts, outbox):
+        connection.execute(delete(table).where(table.c.host == host))
+
+
 def load_outbox(connection: Connection, host: str) -> list[Waiting]:
     """Give what waits to be sent, the oldest first."""
     columns = [outbox.c[name] for name in Waiting._fields]

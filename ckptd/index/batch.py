@@ -22,18 +22,25 @@ _Answer = TypeVar("_Answer")
 _encode = json.JSONEncoder().encode
 #: Rows in one statement; SQLite takes at most 32,766 variables.
 _CHUNK = 200
-#: Findings and characters of a reason in one line of the audit, which stays for ever.
+#: Kinds of findings and characters of a reason in one line of the audit, which stays for ever.
 _MOST_FINDINGS = 10
 _MOST_REASON = 300
+#: Findings that are told whatever else was found, each in its own words.
+_TOLD = ("non-finite-weights",)
 
 
 def _why(inspection: Inspection, how: str) -> Row:
     """Say what was found, so that who follows the audit need not ask what the index says by then."""
     why: Row = {"status": inspection.status.value}
-    findings = [finding for finding in inspection.findings if finding.severity is not Severity.INFO][:_MOST_FINDINGS]
+    findings = [finding for finding in inspection.findings if finding.severity is not Severity.INFO]
     if findings:
-        why["findings"] = [finding.code for finding in findings]
-        why["reason"] = max(findings, key=lambda finding: finding.severity is Severity.ERROR).message[:_MOST_REASON]
+        first = max(findings, key=lambda finding: finding.severity is Severity.ERROR)
+        told = {finding.code: finding.message[:_MOST_REASON] for finding in reversed(findings) if finding.code in _TOLD}
+        codes = list(dict.fromkeys(finding.code for finding in findings))
+        why["findings"] = list(dict.fromkeys((*codes[:_MOST_FINDINGS], *told)))
+        why["reason"] = first.message[:_MOST_REASON]
+        if told:
+            why["told"] = told
     if how:
         why["how"] = how
     return why

@@ -33,13 +33,15 @@ def open_engine(where: str | URL) -> Engine:
     """Make an engine; nothing is opened yet.
 
     The execution option `begin` says how a transaction begins on SQLite: "BEGIN" is the default, "BEGIN IMMEDIATE" is for
-    one that will write, so that it waits for another writer here and not half-way, and "" is for what takes none.
+    one that will write, so that it waits for another writer here and not half-way, and "" is for what takes none.  Without
+    the option `waits` it waits for no other writer.
     """
     engine = create_engine(where)
     if engine.dialect.name == "sqlite":
         is_read_only = isinstance(where, URL) and where.query.get("mode") == "ro"
         event.listen(engine, "connect", partial(_prepare_sqlite, _LOOKING_PRAGMAS if is_read_only else _PRAGMAS))
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "checkin", _wait_again)
     return engine
 
 
@@ -54,6 +56,16 @@ def _prepare_sqlite(pragmas: Sequence[str], connection: Any, _record: Any) -> No
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    statement = connection.get_execution_options().get("begin", "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("waits", True):
+        connection.info["is_hasty"] = True
+        connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    statement = options.get("begin", "BEGIN")
     if statement:
         connection.exec_driver_sql(statement)
+
+
+def _wait_again(connection: Any, record: Any) -> None:
+    """Let the next one who gets this connection wait for other writers."""
+    if connection is not None and record.info.pop("is_hasty", False):
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")

@@ -21,7 +21,7 @@ from ckptd.model import Json
 
 _a, _c = audit.c, cursors.c
 #: More than a tick of the clock by which file systems note times.  Source: CONFIG_HZ is 100 at the least.
-_TICK_SECONDS = 0.1
+TICK_SECONDS = 0.1
 #: Rows that say nothing new of a file, by their `how`: known, to be tried again, or known as it lies there but for what people
 #: say of it.
 _REPETITIONS = ("recalled", "retried", "described")
@@ -44,6 +44,14 @@ class Event(NamedTuple):
     job: str
     run: str
     why: Mapping[str, Json]
+
+    @property
+    def key(self) -> str:
+        """Name the row as no other is named, in any index: numbers begin anew with a new index, and go back with a copy of it.
+
+        The run is of the process that wrote it, and random.
+        """
+        return f"{self.run}-{self.id}"
 
     @property
     def is_repetition(self) -> bool:
@@ -90,7 +98,7 @@ class Pulse:
         may = self._is_unsure or seen != self._seen
         self._seen = seen
         # Two writes within one tick of the kernel's clock have the same time: what is that young is looked at once more.
-        self._is_unsure = abs(self._wall() - status.st_mtime) < _TICK_SECONDS
+        self._is_unsure = abs(self._wall() - status.st_mtime) < TICK_SECONDS
         return may
 
 
@@ -116,8 +124,12 @@ def put_cursor(connection: Connection, host: str, name: str, cursor: Cursor) -> 
 
 
 def keep_cursors(connection: Connection, host: str, names: Collection[str]) -> None:
-    """Forget the followers that nobody wants any more: one that comes back a month later begins at the end again."""
-    connection.execute(delete(cursors).where(_c.host == host, _c.name.not_in(names)))
+    """Forget the followers that nobody wants any more: one that comes back a month later begins at the end again.
+
+    What belongs to a follower bears its name before a slash, and stays or goes with it.
+    """
+    parts = [_c.name.not_like(f"{name}/%") for name in names]
+    connection.execute(delete(cursors).where(_c.host == host, _c.name.not_in(names), *parts))
 
 
 def find_end(connection: Connection, host: str) -> int:

@@ -1,4 +1,4 @@
-"""Commands of hooks that are to be run, as rows; each speaks of a row of the audit."""
+"""Commands of hooks that are to be run, as rows, each of which speaks of a row of the audit; and where each hook began."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select
 
-from ckptd.index.following import Event, event_of
-from ckptd.index.statements import insert_rows
-from ckptd.index.tables import audit, hook_runs
+from ckptd.index.following import Cursor, Event, event_of, find_end
+from ckptd.index.statements import insert_rows, put_rows
+from ckptd.index.tables import audit, cursors, hook_runs
 
-_c = hook_runs.c
+_c, _s = hook_runs.c, cursors.c
 
 
 class HookRun(NamedTuple):
@@ -48,6 +48,31 @@ def drop_hook_runs(connection: Connection, host: str, runs: Iterable[HookRun]) -
     """Forget commands that have ended."""
     for run in runs:
         connection.execute(delete(hook_runs).where(_c.host == host, _c.audit == run.audit, _c.hook == run.hook))
+
+
+def begin_hooks(
+    connection: Connection, host: str, follower: str, hooks: Collection[str], cursor: Cursor, now: float
+) -> dict[str, int]:
+    """Say from which row of the audit on each hook is run, and forget the hooks that there are no more.
+
+    One that is new, or whose settings are other ones, begins at the end of the audit, however far that was followed.
+
+    Args:
+        connection: inside of a transaction.
+        host: whose.
+        follower: under its name and that of the hook it is written down.
+        hooks: digests of their settings.
+        cursor: of the follower; where an older ckptd wrote down no beginnings, its hooks were there by then.
+        now: seconds since the epoch.
+    """
+    mine = (_s.host == host, _s.name.like(f"{follower}/%"))
+    known = {row.name: int(row.audit) for row in connection.execute(select(_s.name, _s.audit).where(*mine))}
+    names = {f"{follower}/{hook}": hook for hook in hooks}
+    end = find_end(connection, host) if known else cursor.audit
+    new = [{"host": host, "name": name, "audit": end, "since": now} for name in names if name not in known]
+    put_rows(connection, cursors, new)
+    connection.execute(delete(cursors).where(*mine, _s.name.not_in(names)))
+    return {hook: known.get(name, end) for name, hook in names.items()}
 
 
 def keep_hooks(connection: Connection, host: str, hooks: Collection[str]) -> int:

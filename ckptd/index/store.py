@@ -155,13 +155,17 @@ class Store:
     # — writing —
 
     @contextmanager
-    def batch(self) -> Iterator[Batch]:
+    def batch(self, *, waits: bool = True) -> Iterator[Batch]:
         """Write in one transaction; at an exception nothing of it is written.
+
+        Args:
+            waits: for another process that writes just now, some seconds; who ends has no time for that.
 
         Raises:
             IndexUnavailableError: the disk is full, the file is locked: worth another try.
         """
-        with translated(self.file), self.engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+        options: Mapping[str, Any] = {"begin": "BEGIN IMMEDIATE", "waits": waits}
+        with translated(self.file), self.engine.execution_options(**options).begin() as connection:
             batch = Batch(connection, self.host, self.run, self._first_seen)
             yield batch
             batch.flush()

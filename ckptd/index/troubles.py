@@ -25,6 +25,14 @@ class BadPlace(NamedTuple):
     outcome: str
 
 
+class BadRoot(NamedTuple):
+    """How many such checkpoints a root has, and some of them, by path."""
+
+    root: str
+    files: int
+    places: tuple[BadPlace, ...]
+
+
 class BadArchive(NamedTuple):
     """An archive that is not whole; `state` is damaged or missing."""
 
@@ -49,16 +57,19 @@ class Arrival(NamedTuple):
     at: float
 
 
-def load_bad_places(connection: Connection, host: str, limit: int) -> tuple[list[BadPlace], int]:
-    """Give checkpoints that are there and not to be believed, by place, at most `limit` of them; and how many there are."""
+def load_bad_roots(connection: Connection, host: str, limit: int) -> list[BadRoot]:
+    """Give the roots that have checkpoints which are there and not to be believed, with at most `limit` of each root's."""
     here = (_p.host == _k.host, _p.root == _k.root, _p.path == _k.path, _p.sha256 == _k.sha256)
     is_there = exists().where(*here, _p.state.not_in([state.value for state in GONE_STATES]))
     where = (_k.host == host, _k.outcome.in_(BAD_OUTCOMES), is_there)
-    query = select(_k.root, _k.path, _k.outcome).where(*where).order_by(_k.root, _k.path).limit(limit)
-    found = [BadPlace(os.fsdecode(root), os.fsdecode(path), outcome) for root, path, outcome in connection.execute(query)]
-    if len(found) < limit:
-        return found, len(found)
-    return found, int(connection.scalar(select(func.count()).select_from(checks).where(*where)) or 0)
+    counts = select(_k.root, func.count()).select_from(checks).where(*where).group_by(_k.root).order_by(_k.root)
+    some = select(_k.path, _k.outcome).where(*where).order_by(_k.path).limit(limit)
+    found = []
+    for root, count in connection.execute(counts).all():
+        rows, name = connection.execute(some.where(_k.root == root)), os.fsdecode(root)
+        places_of = tuple(BadPlace(name, os.fsdecode(path), outcome) for path, outcome in rows)
+        found.append(BadRoot(name, int(count), places_of))
+    return found
 
 
 def load_bad_archives(connection: Connection, host: str) -> list[BadArchive]:

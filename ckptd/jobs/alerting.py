@@ -20,6 +20,7 @@ from ckptd.index.batch import Batch
 from ckptd.index.following import Cursor, Event, Pulse, begin_following, load_cursor, put_cursor, read_events
 from ckptd.jobs.sides import Beside
 from ckptd.jobs.telling.asking import Asking
+from ckptd.jobs.telling.catching_up import CATCH_UP_SECONDS, Beginning, has_caught_up
 from ckptd.jobs.telling.events import WANTED, read_event
 from ckptd.jobs.telling.freshness import Freshness
 from ckptd.jobs.telling.sending import Channel, Sending
@@ -41,8 +42,6 @@ _BUSY_SECONDS, _IDLE_SECONDS = 0.2, 2.0
 _SAVE_SECONDS = 60.0
 #: How long nothing is written when the index would not take it.
 _PAUSE_SECONDS = 15.0
-#: How long after a pause no group is said to wait: the files that came meanwhile are read first.
-_CATCH_UP_SECONDS = 600.0
 
 
 def open_side(beside: Beside) -> Alerting:
@@ -69,10 +68,11 @@ class Alerting:
         self._pulse = Pulse(self._store.file)
         self._is_behind = True
         self._is_loaded = False
+        self._beginning = Beginning(FOLLOWER, beside.monotonic)
         self._cursor: Cursor | None = None
         self._alerts: Mapping[Key, Alert] = {}
         self._saved: tuple[Cursor, Mapping[Key, Alert], Mapping[Key, Waiting]] = (Cursor(0, 0.0), {}, {})
-        self._look_at = self._ask_at = self._save_at = self._fresh_at = beside.monotonic()
+        self._look_at = self._ask_at = self._save_at = self._begin_at = beside.monotonic()
 
     def step(self) -> None:
         """Look when it is time, and see to what is being sent."""
@@ -90,34 +90,39 @@ class Alerting:
     def close(self) -> None:
         """End in good order; what is not sent is sent after the next start."""
         self._sending.close()
-        self._save()
+        self._asking.close()
+        self._save(waits=False)
 
     # — look, fold —
 
     def _look(self) -> None:
-        states = self._find_standing_states()
+        cursor = None
         try:
             self._load()
-            is_more = self._follow(states)
-        except IndexUnavailableError:  # who writes to it tells that; what the daemon knows by itself is told all the same
-            self._fold((), states)
-            self._look_at = self._beside.monotonic() + _IDLE_SECONDS
-        else:
-            self._plan_next_look(is_more=is_more)
+            cursor = self._begin() if self._cursor is None else self._cursor
+            if cursor is not None:
+                self._plan_next_look(is_more=self._follow(cursor))
+                return
+        except IndexUnavailableError:  # who writes to it tells that
+            if cursor is None:
+                self._begin_at = self._beside.monotonic() + _PAUSE_SECONDS  # each try may hold the loop up for seconds
+        self._fold((), self._find_standing_states())  # what the daemon knows by itself is told all the same
+        self._look_at = self._beside.monotonic() + _IDLE_SECONDS
 
-    def _follow(self, states: States) -> bool:
+    def _follow(self, cursor: Cursor) -> bool:
         """Take in what happened since the last look; True when there is more."""
-        cursor = self._begin() if self._cursor is None else self._cursor
         events: list[Event] = []
         upto = cursor.audit
         if self._pulse.has_beaten() or self._is_behind:
             self._is_behind = True
             events, upto = self._store.ask(read_events, cursor.audit, WANTED, MOST_EVENTS)
             self._freshness.learn(self._store, events)
-        self._fold([seen for event in events if (seen := read_event(event)) is not None], states | self._ask(cursor))
+        is_more = len(events) == MOST_EVENTS
+        states = self._find_standing_states() | self._ask(cursor, is_behind=is_more)
+        self._fold([seen for event in events if (seen := read_event(event)) is not None], states)
         self._cursor = cursor._replace(audit=upto)
-        self._is_behind = len(events) == MOST_EVENTS
-        return self._is_behind
+        self._is_behind = is_more
+        return is_more
 
     def _load(self) -> None:
         """Read what is written down, once; it can be read while another process holds it for writing."""
@@ -131,27 +136,39 @@ class Alerting:
         self._saved = self._cursor or self._saved[0], written, {(one.channel, one.message): one for one in waiting}
         self._is_loaded = True
 
-    def _begin(self) -> Cursor:
+    def _begin(self) -> Cursor | None:
+        """Begin to follow the audit; None while it is not time for that."""
+        if self._beside.monotonic() < self._begin_at or not self._beginning.may_begin(self._store, self._beside.board.latest):
+            return None
         with self._store.batch() as batch:
             self._cursor = batch.tell(begin_following, FOLLOWER, self._beside.wall())
         return self._cursor
 
     def _find_standing_states(self) -> States:
         standing = self._beside.board.latest
-        return {} if standing is None else find_standing_states(standing)
+        return {} if standing is None else find_standing_states(standing, self._find_open("root-frozen"))
 
-    def _ask(self, cursor: Cursor) -> States:
-        """Ask the index and the disks, now and then."""
+    def _find_open(self, kind: str) -> set[str]:
+        """Give what is open of a kind, by the names in its alerts."""
+        return {alert.subject for alert in self._alerts.values() if alert.kind == kind and alert.ended_at is None}
+
+    def _ask(self, cursor: Cursor, *, is_behind: bool) -> States:
+        """Ask the index and what measures the disks, now and then.
+
+        Args:
+            cursor: how far the audit was followed.
+            is_behind: there is more of it; then nobody knows what came last.
+        """
         now, standing = self._beside.monotonic(), self._beside.board.latest
         if now < self._ask_at:
             return {}
-        low = {alert.subject for alert in self._alerts.values() if alert.kind == "disk-low" and alert.ended_at is None}
         is_paused = standing is not None and standing.paused_until is not None
-        states = self._asking.ask(None if standing is None else standing.job, low, is_paused=is_paused)
-        if is_paused:
-            self._fresh_at = now + _CATCH_UP_SECONDS
-        if now >= self._fresh_at:
-            states |= find_stale_states(self._freshness.newest, self._notify.freshness, cursor.since, self._beside.wall())
+        job = None if standing is None else standing.job
+        states = self._asking.ask(job, self._find_open("disk-low"), is_paused=is_paused)
+        wall, since = self._beside.wall(), self._asking.since
+        if not is_paused and not is_behind and (wall - since >= CATCH_UP_SECONDS or has_caught_up(standing, since)):
+            self._freshness.believe(wall)
+            states |= find_stale_states(self._freshness.newest, self._notify.freshness, cursor.since, wall)
         self._ask_at = now + self._notify.look_seconds
         return states
 
@@ -172,8 +189,12 @@ class Alerting:
 
     # — write down —
 
-    def _save(self) -> None:
-        """Write down what is new, in one transaction; while that can't be done it stays in memory and is tried again."""
+    def _save(self, *, waits: bool = True) -> None:
+        """Write down what is new, in one transaction; while that can't be done it stays in memory and is tried again.
+
+        Args:
+            waits: for another process that writes; at the end nobody has the time.
+        """
         cursor, alerts, waiting = self._saved
         now = self._beside.monotonic()
         if self._cursor is None or now < self._save_at or self._is_index_in_trouble():
@@ -186,7 +207,7 @@ class Alerting:
         ):
             return
         try:
-            with self._store.batch() as batch:
+            with self._store.batch(waits=waits) as batch:
                 self._write(batch, alerts, waiting)
         except IndexUnavailableError:
             self._save_at = self._beside.monotonic() + _PAUSE_SECONDS

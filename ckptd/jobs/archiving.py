@@ -159,6 +159,8 @@ def adopt_archives(context: JobContext) -> list[str]:
     """Find archives that the index does not know (a kill came between), read them, and write them down; their names."""
     found = []
     for root in context.roots:
+        if root.incident is not None:  # what lies there may be anybody's
+            continue
         path = archive_dir_of(context.settings, root.path)
         if path.is_symlink() or not path.is_dir():
             continue  # a link is told where something is to be written; it must not keep all else from being done
@@ -169,12 +171,22 @@ def adopt_archives(context: JobContext) -> list[str]:
     return found
 
 
+def find_absence(context: JobContext, archive: Archived) -> str | None:
+    """Say why an archive can't be looked at: it lies in a root that is not to be believed just now; None when it can."""
+    directory = Path(archive.directory)
+    lost = (root for root in context.roots if root.incident is not None and directory.is_relative_to(root.path))
+    return next((f"it lies in {root.path}: {root.incident}" for root in lost), None)
+
+
 def verify_archive(context: JobContext, archive: Archived, progress: Callable[[int], None] = lambda _bytes: None) -> list[str]:
     """Read an archive from its first to its last byte and write down what is lost; one sentence for each loss.
 
     Raises:
-        ArchiveError: it can't be opened.
+        ArchiveError: it can't be opened, or lies in a root that is not to be believed just now; nothing is written down.
     """
+    absence = find_absence(context, archive)
+    if absence is not None:
+        raise ArchiveError("read an archive", path=archive.name, why=absence, cure="ask again when the root is back")
     made, path = find_format(archive.format), Path(archive.directory)
     try:
         with open_archive_dir(path) as directory:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from ckptd.bundle.parts import Part, pack_parts, write_alone
 from ckptd.index.census import count_rows, load_names, load_schema
 from ckptd.index.runs import load_runs
 from ckptd.jobs.checks import Check, Patient, opened_index
-from ckptd.jobs.doctoring_unit import read_units
+from ckptd.jobs.doctoring_unit import asks_system, read_units
 from ckptd.jobs.doctoring_versions import find_versions
 from ckptd.jobs.overview import list_jobs
 from ckptd.metadata.names import stem_of
@@ -27,6 +26,7 @@ from ckptd.settings.places import setting_variables
 from ckptd.storage.journal import MOST_LINE_BYTES
 from ckptd.storage.journal import NAME as JOURNAL
 from ckptd.storage.lock import read_holder
+from ckptd.storage.tail import read_tail
 from ckptd.watch.filesystems import find_filesystem
 from ckptd.watch.guard import look
 
@@ -41,11 +41,12 @@ _NAMES = frozenset(
 )
 #: Patterns of names, in the settings.
 _NAMES_IN_SETTINGS = frozenset({"match", "ignore"})
+#: Tables with names of groups for keys.
+_TABLES_OF_NAMES = frozenset({"freshness"})
 #: In the journal, texts that are none of these are taken for names: its lines are long-lived, and so is what they may hold.
 _PLAIN_IN_JOURNAL = frozenset("event sha256 source_sha256 how what state action kind at target".split())
 _LOG_SECONDS = 10.0
 _TAIL_BYTES = 2 << 20
-_TAIL_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class _Ward:
 
     def mask(self, value: Any, names: frozenset[str] = frozenset()) -> Any:
         """Take what is nobody's business out of a value of JSON."""
-        return Masking(self.scrub, self.rename, names).mask(value)
+        return Masking(self.scrub, self.rename, names, _TABLES_OF_NAMES).mask(value)
 
 
 def write_bundle(patient: Patient, checks: Sequence[Check], file: Path, *, with_names: bool) -> list[Part]:
@@ -101,7 +102,7 @@ def _open_ward(patient: Patient, checks: Sequence[Check], *, with_names: bool) -
 
 def _find_key(patient: Patient) -> bytes:
     """Give what makes pseudonyms this installation's own: the id of its first root, which is in no bundle."""
-    for root in patient.real_roots:
+    for root in patient.real_roots if patient.may_look else ():
         root_id = look(root, patient.find_user()).root_id
         if root_id is not None:
             return root_id.encode("ascii")
@@ -190,8 +191,9 @@ def _give_index(ward: _Ward) -> str:
 
 def _give_journal(ward: _Ward) -> str:
     _check_may_look(ward.patient)
-    lines = _tail(ward.patient.state_dir / JOURNAL)
-    return "".join(json.dumps(_mask_line(ward, line)) + "\n" for line in lines)
+    lines = read_tail(ward.patient.state_dir, JOURNAL, _TAIL_BYTES)
+    short = [line for line in lines if len(line) < MOST_LINE_BYTES]
+    return "".join(json.dumps(_mask_line(ward, line)) + "\n" for line in short[-MOST_LINES:])
 
 
 def _check_may_look(patient: Patient) -> None:
@@ -210,25 +212,13 @@ def _mask_line(ward: _Ward, line: bytes) -> Any:
     return ward.mask(value, names)
 
 
-def _tail(file: Path) -> list[bytes]:
-    """Give the last lines of a file; the first of them may have begun earlier, and is left out.
-
-    Whoever owns the directory may have put a link there, or a pipe that nobody writes to.
-    """
-    with os.fdopen(os.open(file, _TAIL_FLAGS), "rb") as opened:
-        seen = os.fstat(opened.fileno())
-        if not stat.S_ISREG(seen.st_mode):
-            raise OSError(f"{file.name} is no file")
-        size = seen.st_size
-        opened.seek(max(0, size - _TAIL_BYTES))
-        lines = opened.read(_TAIL_BYTES).split(b"\n")
-    return [line for line in lines[1 if size > _TAIL_BYTES else 0 :] if line and len(line) < MOST_LINE_BYTES][-MOST_LINES:]
-
-
 def _give_log(ward: _Ward) -> str:
-    manager = ("--user",) if os.geteuid() else ()
-    command = ["journalctl", *manager, "--no-pager", "--output=cat", f"--lines={MOST_LINES}", "--unit=ckptd", "--unit=ckptd@*"]
+    manager = () if asks_system(ward.patient) else ("--user",)
+    units = [f"--unit={unit}" for unit in ("ckptd", "ckptd@*", "ckptd-scan")]
+    command = ["journalctl", *manager, "--no-pager", "--quiet", "--output=cat", f"--lines={MOST_LINES}", *units]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LOG_SECONDS, check=False)  # noqa: S603
+    if not done.stdout:
+        return "systemd has no line of it for who asks; root, and members of systemd-journal, may read every one\n"
     lines = done.stdout[-_TAIL_BYTES:].split(b"\n")[-MOST_LINES:]
     return "".join(f"{mask_log_line(line.decode('utf-8', 'replace'), ward.mask, ward.scrub)}\n" for line in lines if line)
 
@@ -245,7 +235,7 @@ def mask_log_line(line: str, mask: Callable[[Any, frozenset[str]], Any], scrub: 
 
 
 def _give_unit(ward: _Ward) -> str:
-    return _json(ward.mask(read_units()))
+    return _json(ward.mask(read_units(is_system=asks_system(ward.patient))))
 
 
 def _give_system(ward: _Ward) -> str:

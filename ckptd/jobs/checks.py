@@ -12,9 +12,12 @@ from pathlib import Path
 
 from ckptd.errors import CkptdError
 from ckptd.index.store import Store
+from ckptd.jobs.installed import find_service
 from ckptd.model import Severity
+from ckptd.service.places import Places
 from ckptd.settings import Settings
 from ckptd.settings.places import SYSTEM_USER
+from ckptd.storage.access import Account, find_account
 from ckptd.storage.lock import is_held, read_holder
 
 
@@ -89,27 +92,54 @@ class Patient:
         return seen.st_uid == os.geteuid() or (os.geteuid() == 0 and _is_of_service(seen))
 
     def find_daemon(self) -> int | None:
-        """Give the process that looks after these checkpoints now; None when none does, or when it does not say."""
-        holder = read_holder(self.state_dir) if is_held(self.state_dir) else None
+        """Give the process that looks after these checkpoints now; None when none does, or when it does not say.
+
+        What a stranger wrote into his lock is not believed: it could name any process.
+        """
+        holder = read_holder(self.state_dir) if self.may_look and is_held(self.state_dir) else None
         pid = (holder or {}).get("pid")
         return pid if isinstance(pid, int) and Path(f"/proc/{pid}").exists() else None
 
     def find_user(self) -> int:
-        """Say as which user ckptd works: the daemon's; else whose the state is, where root or a stranger asks; else ours."""
-        pid = self.find_daemon()
+        """Say as which user ckptd works: the daemon's; else whose the state is, where root or a stranger asks; else ours.
+
+        A state of root's, or none yet, says nothing of a service that is installed for these settings: that has a user.
+        """
+        pid, user = self.find_daemon(), os.geteuid()
         with suppress(OSError):
             if pid is not None:
                 return Path(f"/proc/{pid}").stat().st_uid
-            if os.geteuid() == 0 or not self.may_look:
-                return self.state_dir.lstat().st_uid
-        return os.geteuid()
+            if user == 0 or not self.may_look:
+                user = self.state_dir.lstat().st_uid
+        if user == 0 and self.find_service() is not None:
+            with suppress(KeyError):
+                return pwd.getpwnam(SYSTEM_USER).pw_uid
+        return user
+
+    def find_account(self) -> Account:
+        """Give the user as whom ckptd works, with his groups."""
+        return find_account(self.find_user(), self.find_daemon())
+
+    def find_service(self) -> Places | None:
+        """Give the system's service that reads these settings; None where none was installed."""
+        return find_service(self.config)
+
+    @property
+    def is_of_service(self) -> bool:
+        """Say whether it is the system's service that looks after these checkpoints."""
+        return is_system_user(self.find_user()) or self.find_service() is not None
+
+
+def is_system_user(user: int) -> bool:
+    """Say whether the system's service runs as a user."""
+    with suppress(KeyError):
+        return user == pwd.getpwnam(SYSTEM_USER).pw_uid
+    return False
 
 
 def _is_of_service(seen: os.stat_result) -> bool:
     """Say whether a directory belongs to whom the system's service runs as, and nobody else can put anything into it."""
-    with suppress(KeyError):
-        return seen.st_uid == pwd.getpwnam(SYSTEM_USER).pw_uid and not seen.st_mode & 0o022
-    return False
+    return is_system_user(seen.st_uid) and not seen.st_mode & 0o022
 
 
 #: Looks at one subject; it may raise, and then the others look all the same.

@@ -16,6 +16,8 @@ from ckptd.jobs.doctoring_index import check_index
 from ckptd.jobs.doctoring_jobs import check_jobs
 from ckptd.jobs.doctoring_limits import check_limits
 from ckptd.jobs.doctoring_orphans import check_orphans
+from ckptd.jobs.doctoring_places import check_places
+from ckptd.jobs.doctoring_reach import check_reach
 from ckptd.jobs.doctoring_retention import check_retention
 from ckptd.jobs.doctoring_roots import check_roots
 from ckptd.jobs.doctoring_sandbox import check_sandbox
@@ -25,7 +27,7 @@ from ckptd.jobs.doctoring_sidecars import check_sidecars
 from ckptd.jobs.doctoring_socket import check_socket
 from ckptd.jobs.doctoring_space import check_space
 from ckptd.jobs.doctoring_state import check_state
-from ckptd.jobs.doctoring_unit import check_unit
+from ckptd.jobs.doctoring_unit import check_own_unit, check_unit
 from ckptd.jobs.doctoring_versions import check_running_version, check_versions
 from ckptd.text import escape
 
@@ -36,13 +38,15 @@ LOOKS: tuple[tuple[str, Look], ...] = (
     ("settings", check_settings),
     ("roots", check_roots),
     ("state", check_state),
+    ("places", check_places),
     ("socket", check_socket),
     ("index", check_index),
     ("space", check_space),
     ("clock", check_clock),
     ("limits", check_limits),
     ("sandbox", lambda _patient: check_sandbox()),
-    ("unit", lambda _patient: check_unit()),
+    ("unit", check_unit),
+    ("reach", check_reach),
     ("metadata", check_sidecars),
     ("leftovers", check_orphans),
     ("scrub", check_scrub),
@@ -65,7 +69,7 @@ def check_without_settings(config: Path | None, problems: Iterable[str]) -> list
         config: the settings file; None when there is none.
         problems: one line each.
     """
-    return [*check_versions(), *check_problems(config, problems), *check_sandbox(), *check_unit()]
+    return [*check_versions(), *check_problems(config, problems), *check_sandbox(), *check_own_unit()]
 
 
 def _look(subject: str, look: Look, patient: Patient) -> Iterator[Check]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from ckptd.index.census import find_newest_entry
 from ckptd.jobs.checks import Check, Patient, bad, good, opened_index
 from ckptd.model import Severity
 from ckptd.storage.journal import NAME as JOURNAL
+from ckptd.storage.tail import read_tail
 
 _NAME = "clock"
 #: What clocks differ by that are set by different means.
@@ -26,9 +26,7 @@ _ROOM_BYTES = 512  # for struct timex: 208 on 64-bit machines
 
 def check_clock(patient: Patient) -> Iterator[Check]:
     """Say whether the clock was set back, and whether anything keeps it right."""
-    newest = max(
-        (at for at in (_newest_row(patient), newest_line(patient.state_dir / JOURNAL)) if at is not None), default=None
-    )
+    newest = max((at for at in (_newest_row(patient), _newest_line(patient)) if at is not None), default=None)
     if newest is not None and newest - patient.now > _TOLERATED_SECONDS:
         why = f"it is {_describe(newest - patient.now)} earlier than what ckptd wrote down last: ages are wrong, and jobs wait"
         yield bad(_NAME, why, "set it: timedatectl set-ntp true; what was removed meanwhile lies in the trash")
@@ -44,12 +42,14 @@ def _newest_row(patient: Patient) -> float | None:
         return None if store is None else store.ask(find_newest_entry)
 
 
-def newest_line(journal: Path) -> float | None:
+def _newest_line(patient: Patient) -> float | None:
+    return newest_line(patient.state_dir) if patient.may_look else None
+
+
+def newest_line(state_dir: Path) -> float | None:
     """Give the time of the last line of a journal, seconds since the epoch; None where there is none that says one."""
     try:
-        with journal.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            lines = file.read(_TAIL_BYTES).split(b"\n")
+        lines = read_tail(state_dir, JOURNAL, _TAIL_BYTES)
     except OSError:
         return None
     for line in reversed(lines):

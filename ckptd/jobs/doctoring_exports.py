@@ -26,7 +26,7 @@ def check_exports(patient: Patient) -> list[Check]:
     settings = patient.settings
     if not settings.export.targets and not settings.trust.directories and not settings.recipe:
         return []
-    return [*_check_packages(settings), *_check_trust(settings), _check_walls(settings)]
+    return [*_check_packages(settings), *_check_trust(settings, patient.find_user()), _check_walls(settings)]
 
 
 def _check_packages(settings: Settings) -> Iterator[Check]:
@@ -38,8 +38,8 @@ def _check_packages(settings: Settings) -> Iterator[Check]:
             yield bad(f"target {name}", f"the package {missing[0]} is not installed", cure)
 
 
-def _check_trust(settings: Settings) -> Iterator[Check]:
-    ground = Trust.of(settings.trust).examine()
+def _check_trust(settings: Settings, user: int) -> Iterator[Check]:
+    ground = Trust.of(settings.trust, uid=user).examine()
     for path, refusal in ground.refused:
         yield bad(f"trust.directories {path}", f"it is not trusted: {refusal.reason}", refusal.cure)
     for path in ground.directories:
@@ -51,15 +51,24 @@ def _check_trust(settings: Settings) -> Iterator[Check]:
 
 
 def _check_walls(settings: Settings) -> Check:
-    """Start a confined process as exports do, and say which walls stood around it."""
+    """Start a confined process as exports do, and say which walls stood around it: those of who asks, not of a service."""
     required = settings.export.sandbox == "required"
     jail = Jail(readable=library_paths(), required=required)
     with selectors.DefaultSelector() as selector:
         result = run_alone(Job(1, "stand_still", {}, (), (), (), jail, _SECONDS), light_command(), selector)
     if result.error is not None or result.layers is None:
         error = result.error or WorkerError("a worker did not say how it is confined")
-        return bad("export sandbox", f"nothing that runs code is exported: {error.why or error}", error.cure or "see the log")
+        return bad(
+            "export sandbox",
+            f"started here, nothing that runs code is exported: {error.why or error}",
+            error.cure or "see the log",
+        )
     if result.layers.degraded:
         cure = "a newer kernel, or fewer restrictions around the daemon"
-        return bad("export sandbox", f"exporters are less confined: {result.layers.describe_missing()}", cure, Severity.WARNING)
-    return good("export sandbox", "exporters are confined by " + ", ".join(result.layers.applied))
+        return bad(
+            "export sandbox",
+            f"an exporter that is started here is less confined: {result.layers.describe_missing()}",
+            cure,
+            Severity.WARNING,
+        )
+    return good("export sandbox", "an exporter that is started here is confined by " + ", ".join(result.layers.applied))

@@ -12,12 +12,13 @@ from ckptd.jobs.holding import find_unlockable
 from ckptd.jobs.overview import JobView, list_jobs
 from ckptd.model import Severity
 from ckptd.settings import Settings
+from ckptd.storage.access import Account
 from ckptd.storage.lock import is_held
 
 
 def check_jobs(patient: Patient) -> Iterator[Check]:
     """Check how the jobs stand; nothing about runs where there is no index yet."""
-    yield from _check_locks(patient.settings, patient.state_dir)
+    yield from _check_locks(patient.settings, patient.state_dir, patient.find_account())
     with opened_index(patient) as store:
         if store is None:
             return
@@ -27,8 +28,8 @@ def check_jobs(patient: Patient) -> Iterator[Check]:
         yield _check_job(view, is_running=is_running)
 
 
-def _check_locks(settings: Settings, state_dir: Path) -> Iterator[Check]:
-    for root, why in find_unlockable(state_dir, settings.roots):
+def _check_locks(settings: Settings, state_dir: Path, account: Account) -> Iterator[Check]:
+    for root, why in find_unlockable(state_dir, settings.roots, account.may):
         message = f"no lock can be kept there, so that a second ckptd would not be noticed: {why}"
         yield bad(f"root {root}", message, "let the daemon's user write there", Severity.WARNING)
 

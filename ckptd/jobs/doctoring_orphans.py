@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -105,6 +106,13 @@ def is_own(name: str, index: str, now: float, place: Path) -> bool:
 
 
 def _state_dirs(patient: Patient) -> Iterator[Path]:
-    """Give the state directory and the `.ckptd` of each root, each once; what is a link is none of ours."""
+    """Give the state directory and the `.ckptd` of each root, each once; a link or a stranger's is none of ours."""
     places = [patient.state_dir, *(Path(root, STATE) for root in patient.real_roots)]
-    return (place for place in dict.fromkeys(places) if place.is_dir() and not place.is_symlink())
+    if not patient.may_look:
+        return
+    user = patient.find_user()
+    for place in dict.fromkeys(places):
+        with suppress(OSError):
+            seen = place.lstat()
+            if stat.S_ISDIR(seen.st_mode) and seen.st_uid in (user, os.geteuid()):
+                yield place

@@ -2,57 +2,79 @@
 
 from __future__ import annotations
 
-import grp
+import errno
 import os
-import pwd
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from ckptd.jobs.checks import Check, Patient, bad, good
+from ckptd.jobs.reaching import advise, find_closed, is_put_into
 from ckptd.model import Severity
+from ckptd.storage.access import ENTER, READ, WRITE, Account, name_group, name_user
 from ckptd.storage.state import STATE
 from ckptd.watch.filesystems import find_filesystem
 
 
 def check_roots(patient: Patient) -> Iterator[Check]:
     """Say of each root what keeps ckptd, or people, from working in it."""
-    user = patient.find_user()
+    account = patient.find_account()
     for path in patient.settings.roots:
-        yield from _check_root(path, user)
+        yield from _check_root(path, account)
 
 
-def _check_root(path: Path, user: int) -> Iterator[Check]:
+def _check_root(path: Path, account: Account) -> Iterator[Check]:
     name = f"root {path}"
-    if not path.is_dir():
+    try:
+        seen = path.stat()
+    except PermissionError:
+        yield _tell_closed(name, path, account)
+        return
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            yield bad(name, os.strerror(error.errno or 0), "is its disk mounted? the kernel's log may say more")
+            return
+        seen = None
+    if seen is None or not stat.S_ISDIR(seen.st_mode):
         yield bad(name, "there is no such directory", "make it, or correct `roots` in the settings")
         return
-    if not os.access(path, os.R_OK | os.X_OK):
-        yield bad(name, "it cannot be listed", "give the daemon's user the right to read it")
-    elif not os.access(path, os.W_OK):
-        cure = "let the daemon's user write there, or set sidecar.enabled = false"
-        yield bad(name, "no metadata can be written there", cure, Severity.WARNING)
-    else:
-        kind = find_filesystem(path)
-        how = ", polled since other hosts write there unseen" if kind.is_network else ""
-        yield good(name, f"readable and writable, {kind.name}{how}")
-    seen = path.stat()
-    yield from _check_sharing(name, seen, user)
+    yield _check_rights(name, path, account)
+    yield from _check_sharing(name, seen, account)
     yield from _check_renaming(name, seen)
-    yield from _check_state(name, path / STATE, user)
+    yield from _check_state(name, path / STATE, account.user)
 
 
-def _check_sharing(name: str, seen: os.stat_result, user: int) -> Iterator[Check]:
+def _tell_closed(name: str, path: Path, account: Account) -> Check:
+    if is_put_into(path, account):
+        why = "it lies in a home that is closed to who asks; the service is let into it by its unit alone"
+        return bad(name, why, "ask as root", Severity.INFO)
+    return bad(name, "who asks may not enter a directory above it", "ask as root, or as the daemon's user")
+
+
+def _check_rights(name: str, path: Path, account: Account) -> Check:
+    closed = find_closed(path, account)
+    if closed is not None:
+        return bad(name, f"{account} may not enter {closed}, above it", f"chmod o+x {closed}, or let a group in that it is in")
+    if not account.may(path, READ | ENTER):
+        return bad(name, f"it cannot be listed by {account}", advise(path, account))
+    if not account.may(path, WRITE):
+        cure = f"{advise(path, account)}; or set sidecar.enabled = false"
+        return bad(name, f"no metadata can be written there by {account}", cure, Severity.WARNING)
+    kind = find_filesystem(path)
+    how = ", polled since other hosts write there unseen" if kind.is_network else ""
+    return good(name, f"readable and writable for {account}, {kind.name}{how}")
+
+
+def _check_sharing(name: str, seen: os.stat_result, account: Account) -> Iterator[Check]:
     """Say what keeps the people who share a root from working with what ckptd leaves there."""
     if seen.st_mode & stat.S_ISVTX:
         cure = "remove the sticky bit if a group is to edit the metadata"
         yield bad(name, "it is sticky: only the owner of a metadata file can replace it", cure, Severity.INFO)
-    if not seen.st_mode & stat.S_IWGRP or user == 0:
+    if not seen.st_mode & stat.S_IWGRP or account.user == 0:
         return
-    group = _name_of_group(seen.st_gid)
-    if seen.st_gid not in _groups_of(user):
-        cure = f"add the daemon's user to it: usermod -aG {group} {_name_of_user(user)}, and start the daemon again"
+    group = name_group(seen.st_gid)
+    if seen.st_gid not in account.groups:
+        cure = f"add the daemon's user to it: usermod -aG {group} {name_user(account.user)}, and start the daemon again"
         why = f"it is shared by group {group}, and ckptd's user is not in it: what ckptd writes can't have that group"
         yield bad(name, why, cure, Severity.WARNING)
     elif not seen.st_mode & stat.S_ISGID:
@@ -83,24 +105,3 @@ def _check_state(name: str, place: Path, user: int) -> Iterator[Check]:
             f"others may enter {STATE} (mode {stat.S_IMODE(seen.st_mode):04o}), and could steer what is removed: it is not used"
         )
         yield bad(name, why, f"look at what lies there, then chmod 700 {place}")
-
-
-def _groups_of(user: int) -> set[int]:
-    if user == os.geteuid():
-        return {os.getegid(), *os.getgroups()}
-    with suppress(KeyError):
-        known = pwd.getpwuid(user)
-        return set(os.getgrouplist(known.pw_name, known.pw_gid))
-    return set()
-
-
-def _name_of_group(number: int) -> str:
-    with suppress(KeyError):
-        return grp.getgrgid(number).gr_name
-    return str(number)
-
-
-def _name_of_user(number: int) -> str:
-    with suppress(KeyError):
-        return pwd.getpwuid(number).pw_name
-    return str(number)

@@ -13,6 +13,7 @@ from ckptd.model import Severity
 from ckptd.storage.lock import read_holder
 from ckptd.text import escape
 
+#: ckptd and all that it requires; a test compares.
 PACKAGES = (
     "ckptd",
     "torch",
@@ -26,6 +27,10 @@ PACKAGES = (
     "alembic",
     "click",
     "safetensors",
+    "isal",
+    "prometheus-client",
+    "rich",
+    "waitress",
 )
 
 

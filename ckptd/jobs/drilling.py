@@ -15,7 +15,7 @@ from ckptd.archive.formats import find_format
 from ckptd.archive.interface import ArchiveError
 from ckptd.errors import CkptdError, StorageError
 from ckptd.index.archived import MISSING, Archived, ArchivedMember, load_archives, load_members, note_drilled
-from ckptd.jobs.archiving import open_archive_dir, verify_archive
+from ckptd.jobs.archiving import find_absence, open_archive_dir, verify_archive
 from ckptd.jobs.registry import JobContext, JobOutcome
 from ckptd.jobs.rereading import StoppedError, check_stop, digest_of, forget
 from ckptd.jobs.scratch_files import NoScratchError, scratch_file, sweep_scratches
@@ -46,6 +46,10 @@ def run_drill(context: JobContext, random: Random | None = None) -> JobOutcome:
     archives = context.store.ask(load_archives)
     if not archives:
         return JobOutcome("ok", {"archives": 0}, "nothing to drill: there are no archives")
+    away = {archive.id: absence for archive in archives if (absence := find_absence(context, archive)) is not None}
+    archives = [archive for archive in archives if archive.id not in away]
+    if not archives:
+        return JobOutcome("ok", {"archives": 0}, f"nothing to drill: {escape(next(iter(away.values())), 1_000)}")
     archive, member = _draw(context, archives, random or Random())  # noqa: S311 — nobody gains by foreseeing it
     summary: dict[str, Json] = {"archives": len(archives), "archive": archive.name, "directory": archive.directory}
     if member is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ckptd.health.figures import ArchiveFigures, Durations, Figures, JobFigures, PlaceFigures, Tally
 from ckptd.index import figures as questions
-from ckptd.index.following import Event, find_end, read_events
+from ckptd.index.following import TICK_SECONDS, Event, find_end, read_events
 from ckptd.index.ledger import load_freezes
 from ckptd.index.runs import load_running
 from ckptd.index.store import Store
@@ -90,7 +90,7 @@ class FigureReader:
         Raises:
             IndexUnavailableError: the index can't be asked just now; what was counted stays counted.
         """
-        began, stamp = self._monotonic(), _stamp(self._store.file)
+        began, stamp = self._monotonic(), _stamp(self._store.file, self._wall())
         is_same = stamp is not None and stamp == self._stamp and began - self._asked_at < STALE_SECONDS
         if self._latest is not None and is_same:
             return self._latest
@@ -168,13 +168,14 @@ class FigureReader:
 
 
 def _describe(view: JobView, succeeded_at: float | None, next_after: Callable[[float], float | None]) -> JobFigures:
-    last = view.last
+    last, ended = view.last, view.ended
     then = None if view.next_at is None else next_after(view.next_at)
     return JobFigures(
         job=view.name,
-        outcome=None if last is None else last.outcome.value,
+        outcome=None if ended is None else ended.outcome.value,
+        is_running=last is not ended,
         started_at=None if last is None else last.started_at,
-        seconds=None if last is None or last.finished_at is None else max(0.0, last.finished_at - last.started_at),
+        seconds=None if ended is None or ended.finished_at is None else max(0.0, ended.finished_at - ended.started_at),
         succeeded_at=succeeded_at,
         next_at=view.next_at,
         interval_seconds=None if then is None or view.next_at is None else then - view.next_at,
@@ -182,12 +183,19 @@ def _describe(view: JobView, succeeded_at: float | None, next_after: Callable[[f
     )
 
 
-def _stamp(file: Path | None) -> object:
-    """Say as which files the index lies there; the same answer twice is the same index.  None where it is no file."""
+def _stamp(file: Path | None, now: float) -> object:
+    """Say as which files the index lies there; the same answer twice is the same index.  None where that says nothing.
+
+    Args:
+        file: of the index; None for a server.
+        now: seconds since the epoch.  What was written this very moment may be written to once more without another time.
+    """
     if file is None:
         return None
     try:
         seen = [os.stat(name) for name in (file, f"{file}-wal")]
     except OSError:  # without its log it is being opened or closed
+        return None
+    if any(abs(now - one.st_mtime) < TICK_SECONDS for one in seen):
         return None
     return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in seen]

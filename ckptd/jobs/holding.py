@@ -8,19 +8,49 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from ckptd.errors import StorageError
+from ckptd.errors import AlreadyRunningError, StorageError
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.storage.lock import JOBS, Lock, describe_holder, hold, hold_job, is_held, read_holder
 from ckptd.storage.state import STATE
 
 _log = structlog.get_logger()
+
+
+#: Takes the lock of a directory, as `storage.lock.hold` does.
+Take = Callable[[Path], Lock]
+
+
+class KeptLocks:
+    """Locks that outlive what they were taken for: over a reload nobody else gets in between."""
+
+    def __init__(self) -> None:
+        self._locks: list[Lock] = []
+
+    def keep(self, locks: Iterable[Lock]) -> None:
+        """Keep some locks, though whoever took them lets them go."""
+        self._locks += [lock.hand_over() for lock in locks]
+
+    def hold(self, directory: Path) -> Lock:
+        """Give the lock of a directory that is kept, and keep it all the same; one that is not is taken.
+
+        Raises:
+            AlreadyRunningError: another process has it; the message names it.
+            StorageError: the lock file can't be opened or written.
+        """
+        kept = next((lock for lock in self._locks if lock.lies_in(directory)), None)
+        return hold(directory) if kept is None else kept.share()
+
+    def close(self) -> None:
+        """Let go of all that nobody took over."""
+        while self._locks:
+            self._locks.pop().close()
 
 
 class RootLocks:
@@ -29,17 +59,26 @@ class RootLocks:
     Args:
         state_dir: whose lock is held already.
         roots: those that were looked at; one with an incident gets its lock by `renew` when it is back.
+        take: takes a lock.
+        yields: leave a root to a process that has it, as `take_back` does.
     """
 
-    def __init__(self, state_dir: Path, roots: Sequence[WatchedRoot]) -> None:
+    def __init__(self, state_dir: Path, roots: Sequence[WatchedRoot], take: Take = hold, *, yields: bool = False) -> None:
         self._state_dir = state_dir
+        self._take = take
         self._held: dict[str, Lock] = {}
+        take_one = self.take_back if yields else self.renew
         try:
             for root in sorted(roots, key=lambda root: root.path):
-                self.renew(root)
+                take_one(root)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def held(self) -> Collection[Lock]:
+        """Those that are held just now."""
+        return self._held.values()
 
     def renew(self, root: WatchedRoot) -> None:
         """Take the lock of what lies at the root's path now; the one of what lay there before is given back.
@@ -53,12 +92,19 @@ class RootLocks:
         if before is not None:
             before.close()
         try:
-            lock = _hold_root(self._state_dir, root, hold)
+            lock = _hold_root(self._state_dir, root, self._take)
         except StorageError as error:
             _log.warning("root.unlocked", root=root.path, reason=error.why)
             return
         if lock is not None:
             self._held[root.path] = lock
+
+    def take_back(self, root: WatchedRoot) -> None:
+        """Take the lock of a root that is back; that another process has it by now is an incident of this root alone."""
+        try:
+            self.renew(root)
+        except AlreadyRunningError as error:
+            root.incident = f"another ckptd looks after it: {error.why}"
 
     def close(self) -> None:
         """Give all of them back."""
@@ -68,13 +114,21 @@ class RootLocks:
 
 
 @contextmanager
-def hold_roots(state_dir: Path, roots: Sequence[WatchedRoot]) -> Iterator[RootLocks]:
+def hold_roots(
+    state_dir: Path, roots: Sequence[WatchedRoot], take: Take = hold, *, yields: bool = False
+) -> Iterator[RootLocks]:
     """Keep every other ckptd away from some roots, whatever state directory it has; call it once they were looked at.
+
+    Args:
+        state_dir: whose lock is held already.
+        roots: to be kept.
+        take: takes a lock.
+        yields: take a root that another process has for an incident of that root.
 
     Raises:
         AlreadyRunningError: another process looks after one of them; the message names it.
     """
-    with closing(RootLocks(state_dir, roots)) as locks:
+    with closing(RootLocks(state_dir, roots, take, yields=yields)) as locks:
         yield locks
 
 
@@ -96,12 +150,20 @@ def hold_jobs(state_dir: Path, roots: Sequence[WatchedRoot], job: str) -> Iterat
         yield
 
 
-def find_unlockable(state_dir: Path, roots: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Give the roots in which no lock can be kept, each with the reason; nothing is made or taken."""
+def find_unlockable(
+    state_dir: Path, roots: Sequence[Path], may: Callable[[Path, int], bool] = os.access
+) -> list[tuple[Path, str]]:
+    """Give the roots in which no lock can be kept, each with the reason; nothing is made or taken.
+
+    Args:
+        state_dir: has a lock of its own.
+        roots: that are looked at.
+        may: says whether who would keep the lock has rights on a directory; ourselves when nobody says it.
+    """
     found = []
     for root in roots:
         place = root / STATE
-        if place.is_dir() and not os.access(place, os.R_OK | os.W_OK | os.X_OK) and not _is_same(place, state_dir):
+        if os.path.isdir(place) and not may(place, os.R_OK | os.W_OK | os.X_OK) and not _is_same(place, state_dir):
             found.append((root, f"{STATE} can't be written"))
     return found
 
@@ -122,7 +184,7 @@ def find_job_holder(state_dir: Path, roots: Sequence[Path]) -> JobHolder | None:
     return None
 
 
-def _hold_root(state_dir: Path, root: WatchedRoot, take: Callable[[Path], Lock]) -> Lock | None:
+def _hold_root(state_dir: Path, root: WatchedRoot, take: Take) -> Lock | None:
     """Take a lock in a root's `.ckptd`; None where that is the state directory, or where the root is not there just now.
 
     Raises:

@@ -12,11 +12,12 @@ import structlog
 
 from ckptd.errors import IndexUnavailableError, WorkerError
 from ckptd.index.following import Cursor, Event, Pulse, begin_following, put_cursor, read_events
-from ckptd.index.hooked import HookRun, add_hook_runs, drop_hook_runs, keep_hooks, load_hook_runs
+from ckptd.index.hooked import HookRun, add_hook_runs, begin_hooks, drop_hook_runs, keep_hooks, load_hook_runs
 from ckptd.jobs.hooks.choosing import Hook, find_wanted, fits, is_meant
 from ckptd.jobs.hooks.papers import write_paper
 from ckptd.jobs.programs import Programs
 from ckptd.jobs.sides import Beside
+from ckptd.jobs.telling.catching_up import Beginning
 from ckptd.notify.running import Ended, start_command
 from ckptd.text import escape
 
@@ -32,6 +33,9 @@ MOST_EVENTS = 256
 MOST_LEFT = 16
 #: How often the audit is looked at: soon again while there is more, else so often; jobs and commands write to it too.
 _BUSY_SECONDS, _IDLE_SECONDS = 0.2, 2.0
+#: How often at least it is written down how far the audit was followed, where nothing came of it: what is followed again
+#: costs nothing but time, but there may be a month of it.
+_SAVE_SECONDS = 60.0
 #: How long the index is let be that could not be asked: each try may hold the loop up for seconds.
 _TROUBLE_SECONDS = 15.0
 #: How long nothing is started when the machine has no room for one more process.
@@ -62,9 +66,13 @@ class Hooking:
         self._done: list[HookRun] = []
         self._pulse = Pulse(self._store.file)
         self._is_behind = True
+        self._beginning = Beginning(FOLLOWER, beside.monotonic)
         self._cursor: Cursor | None = None
+        self._saved: Cursor | None = None
+        self._starts: dict[str, int] = {}
+        self._is_unread = False
         self._last = 0
-        self._look_at = self._start_at = self._not_before = beside.monotonic()
+        self._look_at = self._start_at = self._save_at = self._not_before = beside.monotonic()
 
     def step(self) -> None:
         """Take what has ended, look when it is time, and start what may be started."""
@@ -88,51 +96,67 @@ class Hooking:
         return look_at if limit is None else min(look_at, limit)
 
     def close(self) -> None:
-        """End what runs, with all its children; it is run again after the next start."""
+        """End what runs, each with its group; it is run again after the next start."""
         for run, ended in self._programs.collect():
             self._finish(run, ended)
         self._programs.close()
         try:
-            self._forget_done()
+            if self._done or self._cursor != self._saved:
+                with self._store.batch(waits=False) as batch:
+                    batch.tell(drop_hook_runs, self._done)
+                    if self._cursor is not None:
+                        batch.tell(put_cursor, FOLLOWER, self._cursor)
         except IndexUnavailableError as error:
             _log.debug("hook.delayed", reason=str(error))
 
     # — what is to be run —
 
     def _look(self) -> None:
-        cursor = self._begin() if self._cursor is None else self._cursor
-        self._is_behind |= self._pulse.has_beaten()
-        is_more = self._is_behind and len(self._pending) < MOST_PENDING and self._follow(cursor)
+        if self._cursor is None and self._beginning.may_begin(self._store, self._beside.board.latest):
+            self._begin()
+        if self._is_unread:  # it could not be read when it was written
+            self._load()
+        is_more = False
+        if self._cursor is not None:
+            self._is_behind |= self._pulse.has_beaten()
+            is_more = self._is_behind and len(self._pending) < MOST_PENDING and self._follow(self._cursor)
         self._look_at = self._beside.monotonic() + (_BUSY_SECONDS if is_more else _IDLE_SECONDS)
 
-    def _begin(self) -> Cursor:
+    def _begin(self) -> None:
+        now, hooks = self._beside.wall(), list(self._hooks)
         with self._store.batch() as batch:
-            cursor = batch.tell(begin_following, FOLLOWER, self._beside.wall())
-            batch.tell(keep_hooks, list(self._hooks))
-        self._load()
-        self._cursor = cursor
-        return cursor
+            cursor = batch.tell(begin_following, FOLLOWER, now)
+            self._starts = batch.tell(begin_hooks, FOLLOWER, hooks, cursor, now)
+            batch.tell(keep_hooks, hooks)
+        self._cursor = self._saved = cursor
+        self._is_unread = True
 
     def _follow(self, cursor: Cursor) -> bool:
         """Write down what is to be run for what happened since the last look; True when there is more."""
         events, upto = self._store.ask(read_events, cursor.audit, self._wanted, MOST_EVENTS)
-        hooks = self._hooks.values()
-        runs = [HookRun(event.id, hook.digest) for event in events for hook in hooks if is_meant(hook, event)]
-        after = cursor._replace(audit=upto)
-        if runs:
+        runs = [HookRun(event.id, hook.digest) for event in events for hook in self._hooks.values() if self._wants(hook, event)]
+        after, now = cursor._replace(audit=upto), self._beside.monotonic()
+        if runs or (after != self._saved and now >= self._save_at):
             with self._store.batch() as batch:
                 batch.tell(add_hook_runs, runs)
                 batch.tell(put_cursor, FOLLOWER, after)
-        self._cursor = after  # where nothing is to be run, looking at the same rows once more after a kill costs nothing
-        if runs:
-            self._load()
+            self._saved, self._save_at = after, now + _SAVE_SECONDS
+        self._cursor = after
         self._is_behind = len(events) == MOST_EVENTS
+        if runs:
+            self._is_unread = True
+            self._load()
         return self._is_behind
+
+    def _wants(self, hook: Hook, event: Event) -> bool:
+        """Say whether a hook is run for a row: it is meant, and the hook was there by then."""
+        return event.id > self._starts[hook.digest] and is_meant(hook, event)
 
     def _load(self) -> None:
         for run, event in self._store.ask(load_hook_runs, self._last):
             self._pending[run] = event
             self._last = run.audit
+        self._is_unread = False
 
     # — run —
 
@@ -157,6 +181,8 @@ class Hooking:
                 busy.add(_subject_of(event))
             else:
                 left += 1
+            if self._beside.monotonic() < self._start_at:  # there is no room for one more process, nor for the next one
+                return
 
     def _start_safely(self, run: HookRun, event: Event) -> bool:
         try:
@@ -179,11 +205,10 @@ class Hooking:
         paper = write_paper(self._store, hook.settings.on, event, record)
         try:
             running = start_command(hook.settings.command, paper)
-        except WorkerError as error:
+            self._programs.watch(run, running, hook.settings.timeout_seconds)
+        except (WorkerError, OSError) as error:
             self._start_at = self._beside.monotonic() + _PAUSE_SECONDS
             _log.warning("hook.delayed", reason=str(error))
-            return True
-        self._programs.watch(run, running, hook.settings.timeout_seconds)
         return True
 
     def _finish(self, run: HookRun, ended: Ended) -> None:
@@ -198,7 +223,7 @@ class Hooking:
     def _name(self, run: HookRun, event: Event) -> dict[str, Any]:
         """Give what a line of the log says of a command."""
         hook = self._hooks[run.hook].settings
-        return {"on": hook.on, "command": hook.command[0], "id": event.id, "root": event.root, "path": event.path}
+        return {"on": hook.on, "command": hook.command[0], "id": event.key, "root": event.root, "path": event.path}
 
     def _leave(self, run: HookRun) -> None:
         del self._pending[run]

@@ -7,12 +7,12 @@ digest.  So a kill at any moment costs a repetition and nothing else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Container, Set
 from dataclasses import dataclass, replace
 
 import structlog
 
-from ckptd.errors import WorkerError
+from ckptd.errors import IndexUnavailableError, WorkerError
 from ckptd.index.batch import Batch
 from ckptd.index.store import Recalled, Store
 from ckptd.jobs.losses import Losses, is_gone
@@ -25,6 +25,7 @@ from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.settling import Arrived, Gone, Settling, Unreadable
 from ckptd.jobs.upkeep import SIDECAR_ENDINGS, Upkeep
 from ckptd.model import Finding, Identity, Inspection, Severity, Status
+from ckptd.policy.reconcile import lies_below
 from ckptd.text import escape
 from ckptd.watch.scanner import Absent, Directory, Problem, RegularFile, observe, scan
 
@@ -32,6 +33,11 @@ _log = structlog.get_logger()
 
 #: Files looked at in one step, so that results are written and signals seen in between.
 MOST_LOOKS = 64
+
+#: What is tried again though the file is as it was.  Source: `reconciling`, which tries it at each start and doubt.
+_TROUBLES = (Status.FAILED, Status.UNREADABLE)
+#: How the message of a failure ends after which nobody was told yet.
+_AGAIN = "; it is tried again"
 
 #: Says when a failed inspection is tried again: failures so far, this one included, and now → time, or None for never.
 NextTry = Callable[[int, float], float | None]
@@ -106,7 +112,7 @@ class Ingest:
         self._wall = wall
         self._next_try = next_try
         self._recorded = recorded
-        self._failures: dict[Place, tuple[Identity, int]] = {}
+        self._failures: dict[Place, tuple[Identity, int, bool]] = {}  # which file, how often, whether people know of it
         self._hinted: set[Place] = set()
 
     # — what comes in —
@@ -122,8 +128,10 @@ class Ingest:
                     self.expect(place, closed=closed)
             case Directory():
                 self.expect_below(place)
-            case Problem() as problem:
+            case Problem() as problem if self._recording.has_room:
                 self.report(place[0], problem)
+            case Problem():
+                self.losses.put_off(place[0])
             case Absent():
                 self._look_at_absent(place)
             case _:
@@ -151,6 +159,23 @@ class Ingest:
                 self.expect((number, name))
         for problem in found.problems:
             self.report(number, problem)
+
+    def keep_only(self, number: int, paths: Container[str], unread: Collection[str]) -> None:
+        """Have every stage forget what it noted of files of a root that are not there any more.
+
+        Args:
+            number: of the root.
+            paths: all that the full picture of it has.
+            unread: directories that could not be looked into ("" is the root); what lies there is not known.
+        """
+
+        def is_there(place: Place) -> bool:
+            return place[0] != number or place[1] in paths or lies_below(place[1], unread)
+
+        self._failures = {place: failed for place, failed in self._failures.items() if is_there(place)}
+        self._recalling.keep_only(is_there)
+        self.losses.keep_only(is_there)
+        self.upkeep.keep_only(is_there)
 
     def read_again(self, place: Place) -> None:
         """Read a file whatever is known of it."""
@@ -351,6 +376,8 @@ class Ingest:
         root, wall = self._roots[place[0]], self._wall()
         before = self._store.find_place(root.path, place[1]) if how == "recalled" else None
         final = self.upkeep.describe(place, inspection)
+        if not how and self._is_known_trouble(place, identity, final):
+            how = "retried"
         values = {"root": root.path, "path": place[1], "digest": final.sha256, "status": final.status.value}
         if source is not None:
             self._write(lambda batch: batch.record_moved(root.path, source, place[1], identity, now=wall))
@@ -363,7 +390,7 @@ class Ingest:
         elif how == "recalled":
             back = before is not None and before.is_missing
             self._recording.tell("info", "checkpoint.returned" if back else "checkpoint.recalled", **values)
-        else:
+        elif how != "retried":
             self._tell_read(final, values)
 
     def _tell_read(self, inspection: Inspection, values: dict[str, str | None]) -> None:
@@ -381,21 +408,51 @@ class Ingest:
     # — what goes wrong —
 
     def _fail(self, place: Place, identity: Identity, error: WorkerError | None) -> None:
-        before = self._failures.get(place)
-        failures = 1 + (before[1] if before is not None and before[0] == identity else 0)
-        self._failures[place] = (identity, failures)
+        before, message = self._failures.get(place), f"it could not be inspected: {escape(str(error), 500)}"
+        finding = Finding("inspection-failed", Severity.ERROR, message)
+        if before is not None and before[0] == identity:
+            failures, is_known = 1 + before[1], before[2]
+        else:
+            failed = Inspection(place[1], Status.FAILED, findings=(finding,))
+            failures, is_known = 1, self._is_known_trouble(place, identity, failed)
         self.counts.failed += 1
         again = self._next_try(failures, self._now())
+        self._failures[place] = (identity, failures, is_known or again is None)
+        if again is not None and not is_known:  # after a kill it is seen by that that nobody was told yet
+            finding = replace(finding, message=message + _AGAIN)
         root = self._roots[place[0]].path
         _log.warning("worker.failed", root=root, path=place[1], reason=str(error), failures=failures, again=again is not None)
-        finding = Finding("inspection-failed", Severity.ERROR, f"it could not be inspected: {escape(str(error), 500)}")
-        self._reject(place, identity, Status.FAILED, finding, told=again is not None)
+        self._reject(place, identity, Status.FAILED, finding, told=again is not None or is_known)
         if again is not None:
             self._settling.expect(place, self._now(), closed=False, delay=again - self._now())
+
+    def _is_known_trouble(self, place: Place, identity: Identity, inspection: Inspection) -> bool:
+        """Say whether this very file is known to be in this trouble: it is tried again at each start, which is no news.
+
+        The number of its device does not count: it changes with a mount or a boot.
+        """
+        if inspection.status not in _TROUBLES:
+            return False
+        try:
+            record = self._store.find_record(self._roots[place[0]].path, place[1], with_copies=False)
+        except IndexUnavailableError:
+            return False
+        known = None if record is None else record.inspection
+        if (
+            known is None
+            or known.identity is None
+            or known.identity[1:] != identity[1:]
+            or known.status is not inspection.status
+        ):
+            return False
+        if any(finding.message.endswith(_AGAIN) for finding in known.findings):
+            return False
+        return {finding.code for finding in known.findings} == {finding.code for finding in inspection.findings}
 
     def _reject(self, place: Place, identity: Identity, status: Status, finding: Finding, *, told: bool = False) -> None:
         inspection = Inspection(place[1], status, size_bytes=identity.size_bytes, findings=(finding,), identity=identity)
         root, wall = self._roots[place[0]].path, self._wall()
+        told = told or self._is_known_trouble(place, identity, inspection)
         how = "retried" if told else ""
         self._write(lambda batch: batch.record_ready(root, place[1], identity, inspection, now=wall, how=how))
         if told:

@@ -53,6 +53,7 @@ class Losses:
         self._lost: dict[Place, float] = {}
         self._below: dict[Place, float] = {}
         self._moves: dict[Place, str] = {}
+        self._put_off: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._lost) + len(self._below)
@@ -91,6 +92,16 @@ class Losses:
             self.miss((place[0], expected))
         return None
 
+    def put_off(self, number: int) -> None:
+        """Ask for the full picture of a root once the index can be written again: there is no room for more until then."""
+        if number not in self._put_off:
+            self._put_off.add(number)
+            self._recording.then(lambda: self._ask_again(number))
+
+    def keep_only(self, is_there: Callable[[Place], bool]) -> None:
+        """Forget the moves to places at which nothing lies; what they came from is missed by the picture that says so."""
+        self._moves = {place: source for place, source in self._moves.items() if is_there(place)}
+
     def next_due(self) -> float | None:
         """Say when a loss is to be believed."""
         return min((*self._lost.values(), *self._below.values()), default=None)
@@ -102,6 +113,10 @@ class Losses:
         due = [place for place, at in self._lost.items() if at <= now]
         for place in due:
             del self._lost[place]
+        if not self._recording.has_room:  # each of them would be one more entry, whenever something is seen there
+            for place in due:
+                self.put_off(place[0])
+            return
         gone = [(place, known) for place in due if (known := self._find_present(place)) is not None]
         if len(gone) > MOST_LOSSES:
             for number in {place[0] for place, _ in gone}:
@@ -117,6 +132,10 @@ class Losses:
             return
         self._recording.write(lambda batch: batch.record_missing(root.path, place[1], now=wall), self._now())
         self._recording.tell("info", "checkpoint.vanished", root=root.path, path=place[1], digest=known.sha256)
+
+    def _ask_again(self, number: int) -> None:
+        self._put_off.discard(number)
+        self._want_rescan(number, "index")
 
     def _find_present(self, place: Place) -> KnownPlace | None:
         known = self._store.find_place(self._roots[place[0]].path, place[1])

@@ -28,6 +28,7 @@ class JobView:
         schedule: as the settings have it; empty for never.
         words: the same for people, with the zone of a cron line.
         last: its latest run, whatever became of it; None when it never ran.
+        ended: the latest of those that ended, or were broken off: `last` but where that goes on.
         next_at: its next time; None when there is none.
         overdue_since: the time that passed without a run; None when none did for so long that it matters.
     """
@@ -39,6 +40,7 @@ class JobView:
     last: JobRun | None
     next_at: float | None
     overdue_since: float | None
+    ended: JobRun | None = None
 
 
 def list_jobs(
@@ -60,6 +62,7 @@ def list_jobs(
             last=_as_it_is(pasts[entry.name], is_alive=entry.name == running),
             next_at=timetable.next_after(now),
             overdue_since=overdue.get(entry.name),
+            ended=_find_ended(pasts[entry.name], is_alive=entry.name == running),
         )
         for entry in registry
         if (timetable := timetables.get(entry.name)) is not None
@@ -93,6 +96,14 @@ def _find_start(state_dir: Path) -> float:
         return datetime.fromisoformat(str((read_holder(state_dir) or {}).get("started_at"))).timestamp()
     except ValueError:
         return 0.0
+
+
+def _find_ended(past: JobPast, *, is_alive: bool) -> JobRun | None:
+    """Give the latest run that ended or was broken off."""
+    last = _as_it_is(past, is_alive=is_alive)
+    if last is None or last.outcome is not RunOutcome.RUNNING:
+        return last
+    return past.broken[0] if past.broken else past.counting
 
 
 def _as_it_is(past: JobPast, *, is_alive: bool) -> JobRun | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import selectors
+import time
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
+from ckptd.errors import WorkerError
 from ckptd.notify.running import Ended, Running
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -17,6 +19,7 @@ class _Entry(NamedTuple):
     running: Running
     seconds: float
     deadline: float
+    is_asked: bool = False
 
 
 class Programs(Generic[_Key]):
@@ -42,11 +45,21 @@ class Programs(Generic[_Key]):
         return key in self._entries
 
     def watch(self, key: _Key, running: Running, seconds: float) -> None:
-        """Look after a program that was started just now, and end it when it takes longer than `seconds`."""
+        """Look after a program that was started just now, and end it when it takes longer than `seconds`.
+
+        Raises:
+            WorkerError: it can't be watched; it was ended.
+        """
+        try:
+            for fd in running.fds:
+                self._selector.register(fd, selectors.EVENT_READ, lambda key=key: self._read(key))
+                self._watched[fd] = key
+        except (OSError, LookupError, ValueError) as error:
+            self._forget(key, ())
+            running.finish()
+            why = f"{type(error).__name__}: {error}"
+            raise WorkerError("a program could not be watched", why=why) from error
         self._entries[key] = _Entry(running, seconds, self._monotonic() + seconds)
-        for fd in running.fds:
-            self._watched[fd] = key
-            self._selector.register(fd, selectors.EVENT_READ, lambda key=key: self._read(key))
 
     def collect(self) -> list[tuple[_Key, Ended]]:
         """Give those that have ended since the last call, and end those whose time is over."""
@@ -56,7 +69,7 @@ class Programs(Generic[_Key]):
             if entry.running.has_ended():
                 ended.append((key, self._finish(key)))
             elif self._monotonic() >= entry.deadline:
-                entry.running.end_late()
+                self._end_late(key, entry)
         return ended
 
     def next_due(self) -> float | None:
@@ -65,11 +78,23 @@ class Programs(Generic[_Key]):
         return min((*(entry.deadline for entry in self._entries.values()), *unseen), default=None)
 
     def close(self) -> None:
-        """End all of them, with all their children."""
+        """End all of them, each with its group; those that have something to end themselves have a moment for that."""
         for entry in self._entries.values():
-            entry.running.kill()
+            entry.running.ask()
+        deadline = time.monotonic() + max((entry.running.grace_seconds for entry in self._entries.values()), default=0.0)
+        for entry in self._entries.values():
+            entry.running.wait_grace(deadline)
         for key in list(self._entries):
             self._finish(key)
+
+    def _end_late(self, key: _Key, entry: _Entry) -> None:
+        """End a program whose time is over; where it has a grace, ask it first and come again when that is over, too."""
+        grace = entry.running.grace_seconds
+        if entry.is_asked or not grace:
+            entry.running.end_late()
+            return
+        entry.running.ask_late()
+        self._entries[key] = entry._replace(deadline=self._monotonic() + grace, is_asked=True)
 
     def _read(self, key: _Key) -> None:
         """Take what a program wrote; the pipe of one that closed it is watched no more, for it would always be readable."""

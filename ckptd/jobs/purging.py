@@ -73,11 +73,13 @@ class PurgedAll:
 
 
 def list_trash(context: JobContext) -> list[Waiting]:
-    """Give what lies in the trash of every root, the oldest first."""
+    """Give what lies in the trash of every root that is to be believed, the oldest first."""
     grace = context.settings.trash.grace_seconds
     archives = context.store.ask(load_archived_digests)
     found = []
     for root in context.roots:
+        if root.incident is not None:
+            continue
         for entry in list_entries(root.handle.fd):
             manifest = entry.manifest
             if manifest is None:
@@ -262,8 +264,10 @@ def _purge_for_room(context: JobContext, done: PurgedAll) -> int:
         return 0
     early = 0
     for root in context.roots:
+        if root.incident is not None:
+            continue
         for entry in sorted(list_entries(root.handle.fd), key=lambda entry: entry.name):
-            if context.stop() or free_bytes(root.handle.fd) >= floor or root.incident is not None:
+            if context.stop() or free_bytes(root.handle.fd) >= floor:
                 break
             before = len(done.entries)
             _purge_one(context, root, entry, 0.0, done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -57,6 +57,11 @@ class Recalling:
     def disbelieve(self, place: Place) -> None:
         """Have a file read the next time that it arrives, whatever is known of it."""
         self._unbelieved.add(place)
+
+    def keep_only(self, is_there: Callable[[Place], bool]) -> None:
+        """Forget what was noted of files that are not there any more."""
+        self._unbelieved = {place for place in self._unbelieved if is_there(place)}
+        self._words = {place: word for place, word in self._words.items() if is_there(place)}
 
     def pop_word(self, place: Place) -> Word | None:
         """Give what was told of a file before it was handed out to be read; None where it was not known as it lies there now.

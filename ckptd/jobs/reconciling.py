@@ -97,10 +97,14 @@ def reconcile_root(
     root.told &= {(problem.path, problem.finding.code) for problem in found.problems}
     if found.leftovers:
         sweep(root, found.leftovers, max(started_at, time.time() - _LEFT_SECONDS))
-    _hand_on(root, store, ingest, changes, odd)
-    ingest.upkeep.retry(root.number)
-    if why not in BY_THE_CLOCK:
-        _look_closer(root, store, ingest, found)
+    ingest.keep_only(root.number, seen, found.unread)
+    if ingest.unwritten:  # the same differences are found each time, and each time they would be noted once more
+        ingest.losses.put_off(root.number)
+    else:
+        _hand_on(root, store, ingest, changes, odd)
+        ingest.upkeep.retry(root.number)
+        if why not in BY_THE_CLOCK:
+            _look_closer(root, store, ingest, found)
     for problem in found.problems:
         if problem.identity is None:
             ingest.report(root.number, problem)

@@ -1,15 +1,22 @@
-"""Build the index anew beside the old one and put it in its place: from checkpoints, sidecars and the journal."""
+"""Build the index anew beside the old one and put it in its place: from checkpoints, sidecars and the journal.
+
+What alerts and hooks were about is in none of these: it is taken over from the old index, where that can be read.
+"""
 
 from __future__ import annotations
 
 import os
 import selectors
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckptd.errors import WorkerError
+import structlog
+
+from ckptd.errors import CkptdError, WorkerError
+from ckptd.index.carrying import Followed, begin_carrying, end_carrying, load_followed
+from ckptd.index.store import Store
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.replaying import replay_places
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots
@@ -17,6 +24,8 @@ from ckptd.model import Identity, RawIdentity
 from ckptd.proof import Export, Recipe
 from ckptd.wire_exports import export_from_json, raw_identity, recipe_from_json
 from ckptd.wire_values import read_digest, read_identity
+
+_log = structlog.get_logger()
 
 #: Opens the stages on an index file of the given name.
 OpenEngine = Callable[[selectors.BaseSelector, str], AbstractContextManager[Engine]]
@@ -37,10 +46,17 @@ def rebuild_index(open_engine: OpenEngine, state_dir: Path, name: str, progress:
     fresh = f"{name}.new"
     _remove(state_dir, fresh)
     with selectors.DefaultSelector() as selector, open_engine(selector, fresh) as engine:
+        followed = _read_followed(state_dir / name)
+        if followed is not None:
+            with engine.store.batch() as batch:
+                batch.tell(begin_carrying, followed)
         engine.store.import_first_seen(find_first_seen(engine.journal.replay()))
         _remember_outputs(engine)
         summary = scan_roots(engine, selector, (), progress, exports=False)
         replay_places(engine.store, engine.journal.replay(), [root.path for root in engine.roots])
+        if followed is not None:
+            with engine.store.batch() as batch:
+                batch.tell(end_carrying, followed)
         engine.store.finish()
         engine.store.close()
         # Still under the lock.  The old write-ahead log must not meet the new file; a kill between the two leaves no index,
@@ -50,6 +66,18 @@ def rebuild_index(open_engine: OpenEngine, state_dir: Path, name: str, progress:
             os.rename(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
         _remove(state_dir, fresh)
     return summary
+
+
+def _read_followed(file: Path) -> Followed | None:
+    """Read what the new index takes over from the old one; None where there is none, or none that can be read."""
+    if not file.exists():
+        return None
+    try:
+        with closing(Store.open_to_look(file)) as store:
+            return store.ask(load_followed)
+    except CkptdError as error:
+        _log.warning("index.unfollowed", reason=str(error))
+        return None
 
 
 def find_first_seen(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:

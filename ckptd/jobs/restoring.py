@@ -92,6 +92,9 @@ def _restore_member(context: JobContext, archive: Archived, member: ArchivedMemb
     if to is None and root is None:
         cure = "say --to DIR"
         raise UsageError("restore a checkpoint", path=member.path, why=f"its root {member.root} is none of ours", cure=cure)
+    if to is None and root is not None and root.incident is not None:
+        absence = f"its root {member.root} is not to be believed just now: {root.incident}"
+        raise StorageError("restore a checkpoint", path=member.path, why=absence, cure="bring it back, or say --to DIR")
     companions = [one for one in context.store.ask(load_members, archive.id) if _goes_with(one, member)]
     restored: list[Restored] = []
     with _target(root, member.path, to) as (directory, shown):

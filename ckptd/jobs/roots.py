@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from ckptd.errors import RootLostError, StorageError
+from ckptd.index.store import Store
 from ckptd.policy.brakes import Freeze
 from ckptd.storage.beneath import RootHandle
-from ckptd.watch.guard import KnownRoot, MountChanged, Unmarked, Verdict, is_incident, judge, look, mark_root
+from ckptd.watch.guard import KnownRoot, Missing, MountChanged, Unmarked, Verdict, is_incident, judge, look, mark_root
 from ckptd.watch.scanner import Problem
 from ckptd.watch.wanted import Wanted
+
+_log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -28,6 +35,7 @@ class WatchedRoot:
         root_id: the id in `.ckptd/root-id`; None where it could not be written.
         files: how many places the index holds that are not missing.
         incident: why nothing below it is believed just now, in words; None in good times.
+        absence: what kept it from being opened, until it was; meanwhile `handle` is that of an empty directory of nobody's.
         freezes: parts whose losses wait for a person.
         aliases: links in it → what they point to.
         told: (path, code of the finding) of what was logged already; a trouble that lasts is told once.
@@ -40,6 +48,7 @@ class WatchedRoot:
     root_id: str | None = None
     files: int = 0
     incident: str | None = None
+    absence: RootLostError | None = None
     freezes: tuple[Freeze, ...] = ()
     aliases: dict[str, str] = field(default_factory=dict)
     told: set[tuple[str, str]] = field(default_factory=set)
@@ -59,13 +68,22 @@ class WatchedRoot:
             raise RootLostError("open a root", path=path, why=os.strerror(error.errno or 0), cure=cure) from error
 
     @classmethod
-    def away(cls, number: int, path: Path, wanted: Wanted, why: str) -> WatchedRoot:
-        """Give a root that is not there just now, with an incident until it is.
-
-        It holds an empty directory of nobody's, so that there is a descriptor in which nothing is.
+    def open_or_wait(cls, number: int, path: Path, wanted: Wanted) -> WatchedRoot:
+        """Open a root, or let one that is not there stand in for itself; `learn` says whether it may be waited for.
 
         Raises:
             StorageError: there is no room even for that.
+        """
+        try:
+            return cls.open(number, path, wanted)
+        except RootLostError as error:
+            return cls._away(number, path, wanted, error)
+
+    @classmethod
+    def _away(cls, number: int, path: Path, wanted: Wanted, absence: RootLostError) -> WatchedRoot:
+        """Give a root that is not there just now, with an incident until it is.
+
+        It holds an empty directory of nobody's, so that there is a descriptor in which nothing is.
         """
         try:
             place = tempfile.mkdtemp(prefix="ckptd-away-")
@@ -73,7 +91,7 @@ class WatchedRoot:
             os.rmdir(place)
         except OSError as error:
             raise StorageError("open a root", path=path, why=os.strerror(error.errno or 0)) from error
-        return cls(number, os.path.realpath(path), handle, wanted, incident=why)
+        return cls(number, os.path.realpath(path), handle, wanted, incident=absence.why, absence=absence)
 
     def __enter__(self) -> Self:
         return self
@@ -82,34 +100,67 @@ class WatchedRoot:
         self.handle.close()
 
     def learn(self, root_id: str | None, files: int) -> None:
-        """Take over what the index remembers of this root, before the first look at it."""
+        """Take over what the index remembers of this root, before the first look at it.
+
+        Raises:
+            RootLostError: it is not there and nobody ever saw it: a slip in the settings, and nothing to wait for.
+        """
+        if self.absence is not None and root_id is None and not files:
+            raise self.absence
         self.root_id = root_id
         self.files = files
 
     def look_again(self) -> Verdict:
         """Look whether the root is still the root, and act on what needs no person: mark it, open it anew."""
-        verdict = judge(KnownRoot(*self._find_place(), self.root_id, self.files), look(self.path))
-        match verdict:
-            case Unmarked():
-                self._mark()
-            case MountChanged():
-                self.handle.close()
-                self.handle = RootHandle(self.path)
+        sight, place = look(self.path), self._find_place()
+        verdict = judge(KnownRoot(*place, self.root_id, self.files), sight)
+        if isinstance(verdict, MountChanged) or (isinstance(verdict, Unmarked) and place != (sight.dev, sight.ino)):
+            verdict = self._open_anew(verdict)
+        if isinstance(verdict, Unmarked):
+            self._mark()
         self.incident = verdict.why if is_incident(verdict) else None  # type: ignore[union-attr]  # incidents have a why
+        if self.incident is None and sight.root_id is not None:  # an index that is younger than the mark has it to learn
+            self.root_id = sight.root_id
         return verdict
 
-    def _find_place(self) -> tuple[int, int]:
-        """Give device and inode of what is held open; of nothing that there is, when a dead server took it away."""
+    def _open_anew(self, verdict: Verdict) -> Verdict:
+        """Hold what lies at the path now; where it went away since it was looked at, hold what was held."""
+        try:
+            handle = RootHandle(self.path)
+        except OSError as error:
+            return Missing(os.strerror(error.errno or 0))
+        self._hold(handle)
+        if isinstance(verdict, Unmarked):
+            self._mark()
+        return MountChanged()
+
+    def _hold(self, handle: RootHandle) -> None:
+        self.handle.close()
+        self.handle = handle
+        self.absence = None
+
+    def _find_place(self) -> tuple[int | None, int | None]:
+        """Give device and inode of what is held open; None where nothing of it is, or where a dead server took it away."""
+        if self.absence is not None:
+            return None, None
         try:
             seen = os.fstat(self.handle.fd)
         except OSError:
-            return 0, 0
+            return None, None
         return seen.st_dev, seen.st_ino
 
     def adopt(self) -> None:
-        """Take what lies at the path now for the root, whatever it was; for an operator who said so."""
-        self.handle.close()
-        self.handle = RootHandle(self.path)
+        """Take what lies at the path now for the root, whatever it was; for an operator who said so.
+
+        Raises:
+            RootLostError: nothing lies there that can be opened.
+        """
+        try:
+            handle = RootHandle(self.path)
+        except OSError as error:
+            cure = "bring it back, or take it out of `roots` in the settings"
+            raise RootLostError("open a root", path=self.path, why=os.strerror(error.errno or 0), cure=cure) from error
+        self._hold(handle)
         self.root_id = None
         self._mark()
         self.incident = None
@@ -130,3 +181,22 @@ class WatchedRoot:
             self.root_id = mark_root(self.handle.fd)
         except StorageError:  # a read-only share is known by its place alone
             self.root_id = None
+
+
+@contextmanager
+def open_roots(paths: Sequence[Path], wanted: Wanted, store: Store) -> Iterator[list[WatchedRoot]]:
+    """Open roots and look at each; one that is not there just now, and was before, has an incident.
+
+    Raises:
+        RootLostError: one is not there, and nobody ever saw it.
+    """
+    with ExitStack() as stack:
+        roots = []
+        for number, path in enumerate(paths):
+            root = stack.enter_context(WatchedRoot.open_or_wait(number, path, wanted))
+            root.learn(*store.load_root(root.path))
+            root.look_again()
+            if root.incident is not None:
+                _log.warning("root.left_out", root=root.path, reason=root.incident)
+            roots.append(root)
+        yield roots

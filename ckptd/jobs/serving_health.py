@@ -21,7 +21,7 @@ from ckptd.health.listening import open_listener
 from ckptd.health.page import CONTENT_TYPE, Page
 from ckptd.health.serving import Server
 from ckptd.health.surveying import Seldom, Surveyor
-from ckptd.health.textfile import write_textfile
+from ckptd.health.textfile import remove_leftovers, write_textfile
 from ckptd.health.view import View
 from ckptd.jobs.figures import FigureReader
 from ckptd.jobs.sides import Beside, Side
@@ -61,6 +61,7 @@ class ServingHealth:
         self._survey: Survey | None = None
         self._trouble: str | None = None
         self._textfile = settings.health.textfile
+        self._is_tidy = False
         self._file_page = Page(self.look, with_process=False)
         roots = [root.path for root in beside.engine.roots]
         self._state_dir, self._index = beside.engine.state_dir, beside.engine.store.file
@@ -68,8 +69,11 @@ class ServingHealth:
         self._trash = Seldom(partial(measure_trash, roots), TRASH_SECONDS)
         with ExitStack() as stack:
             self._server = self._serve(settings.health.address, stack)
-            self._surveyor = Surveyor(self._measure, self._refresh, partial(_tell, "survey"))
-            self._surveyor.start()
+            self._threads = [Surveyor(self._measure, self._refresh, partial(_tell, "survey"))]
+            if self._textfile is not None:  # of its own: it goes on to say how the daemon stands while a share is dead
+                self._threads.append(Surveyor(self._write, self._refresh, partial(_tell, "textfile")))
+            for thread in self._threads:
+                thread.start()
             stack.pop_all()
 
     def step(self) -> None:
@@ -95,7 +99,10 @@ class ServingHealth:
         """Give the address back and end the threads."""
         if self._server is not None:
             self._server.close()
-        self._surveyor.close()
+        for thread in self._threads:
+            thread.end()
+        for thread in self._threads:
+            thread.close()
 
     @property
     def address(self) -> Address | None:
@@ -135,11 +142,18 @@ class ServingHealth:
         return server
 
     def _measure(self) -> None:
-        """Measure the disks and write the file; in a thread that may wait."""
+        """Measure the disks; in a thread that may wait."""
         own = measure_own(self._state_dir, self._index)
         self._survey = Survey(self._beside.wall(), measure_disks(self._directories), self._trash.get(), own)
-        if self._textfile is not None and self._beside.board.latest is not None:
-            write_textfile(self._textfile, self._file_page.render())
+
+    def _write(self) -> None:
+        """Write the file; in a thread that may wait."""
+        if self._textfile is None or self._beside.board.latest is None:
+            return
+        if not self._is_tidy:
+            remove_leftovers(self._textfile)
+            self._is_tidy = True
+        write_textfile(self._textfile, self._file_page.render())
 
 
 def _find_directories(beside: Beside, roots: list[str]) -> list[Directory]:

@@ -14,7 +14,9 @@ from importlib import import_module
 from typing import Protocol
 
 from ckptd.errors import IndexUnavailableError
+from ckptd.index.alerting import drop_alerts
 from ckptd.index.following import keep_cursors
+from ckptd.index.hooked import keep_hooks
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.standing import Board
 from ckptd.settings import Settings
@@ -38,7 +40,13 @@ class Side(Protocol):
 
 
 class Controls(Protocol):
-    """What people may ask of the loop; called by the loop only."""
+    """What people may ask of the loop; called by the loop only.
+
+    Attributes:
+        config: absolute path of the settings file that it reads; "" for none.
+    """
+
+    config: str
 
     def pause(self, seconds: float) -> None:
         """Begin nothing new for so long."""
@@ -102,7 +110,6 @@ def open_sides(beside: Beside) -> list[Side]:
         CkptdError: one of them can't be had as it is set, such as an address in use.
     """
     sides: list[Side] = []
-    _forget_followers(beside)
     try:
         for module, is_wanted in _SIDES:
             if is_wanted(beside.settings):
@@ -114,8 +121,15 @@ def open_sides(beside: Beside) -> list[Side]:
     return sides
 
 
-def _forget_followers(beside: Beside) -> None:
-    """Forget how far those came that are switched off: what happens meanwhile is no news when they are back."""
+def forget_followers(beside: Beside) -> None:
+    """Forget how far those came that are switched off, and what waited: nothing of it is news when they are back.
+
+    Call it once the settings are sure to be used: those of before follow on where they were.
+    """
     wanted = [name for module, is_wanted in _SIDES if is_wanted(beside.settings) and (name := _FOLLOWERS.get(module))]
     with suppress(IndexUnavailableError), beside.engine.store.batch() as batch:
         batch.tell(keep_cursors, wanted)
+        if "alerts" not in wanted:
+            batch.tell(drop_alerts)
+        if "hooks" not in wanted:
+            batch.tell(keep_hooks, ())

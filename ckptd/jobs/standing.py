@@ -28,13 +28,15 @@ class Sign:
 
     Attributes:
         name: loop, observer, scheduler, pool, exporters, control.
-        ok: False makes the watchdog of systemd bite.
+        ok: whether it does.
         why: what is wrong; empty when nothing is.
+        bites: where it does not, the watchdog of systemd bites; else it is only told.
     """
 
     name: str
     ok: bool
     why: str = ""
+    bites: bool = True
 
 
 @dataclass(frozen=True, slots=True)

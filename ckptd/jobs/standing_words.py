@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from ckptd.jobs.standing import RootStanding, Standing
 from ckptd.model import Json
 
@@ -20,7 +18,7 @@ def standing_to_json(standing: Standing) -> dict[str, Json]:
         "at": standing.at,
         "started_at": standing.started_at,
         "roots": [_root_to_json(root) for root in standing.roots],
-        "signs": [asdict(sign) for sign in standing.signs],
+        "signs": [{"name": sign.name, "ok": sign.ok, "why": sign.why} for sign in standing.signs],
         "waiting": standing.waiting,
         "unfinished": standing.unfinished,
         "oldest_waiting_seconds": standing.oldest_waiting_seconds,

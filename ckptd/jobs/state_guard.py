@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from ckptd.errors import RootLostError
 from ckptd.jobs.engine import Engine
@@ -11,20 +12,38 @@ from ckptd.jobs.engine import Engine
 def check_state(engine: Engine, index: str) -> None:
     """End when somebody removed the state: nothing that is written there is found again, and a second daemon may start.
 
+    Where nobody can tell, as when a share is away or its server is gone, it is not taken for removed.
+
     Raises:
         RootLostError: the lock, the index or all of it is gone from a place that is still there.
     """
-    if engine.lock.still_held() and (engine.state_dir / index).exists():
+    try:
+        is_taken_away = _is_taken_away(engine, index)
+    except OSError:
         return
-    within = next((root for root in engine.roots if engine.state_dir.is_relative_to(root.path)), None)
-    if within is None:
-        is_taken_away = engine.state_dir.exists()  # else the share on which it lies is away
-    else:
-        is_made_again = _is_unlinked(within.handle.fd) and os.path.isdir(within.path)
-        is_taken_away = is_made_again or _is_at(within.handle.fd, within.path)
     if is_taken_away:
         why = "the index or the lock in it was removed while ckptd ran"
         raise RootLostError("keep the state", path=engine.state_dir, why=why, cure="start ckptd again: it begins anew")
+
+
+def _is_taken_away(engine: Engine, index: str) -> bool:
+    """Tell whether the state was removed by somebody; OSError where the disk gives no answer."""
+    if engine.lock.still_held() and _is_there(engine.state_dir / index):
+        return False
+    within = next((root for root in engine.roots if engine.state_dir.is_relative_to(root.path)), None)
+    if within is None:
+        return _is_there(engine.state_dir)  # else the share on which it lies is away
+    is_made_again = _is_unlinked(within.handle.fd) and os.path.isdir(within.path)
+    return is_made_again or _is_at(within.handle.fd, within.path)
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether anything lies at a path; OSError for every other answer than yes and no."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _is_unlinked(fd: int) -> bool:

@@ -26,8 +26,9 @@ SIDECAR_ENDINGS = ("_metadata.json", ".ckptd.json")
 QUIET_SECONDS = 0.3
 #: Descriptions made in one step, so that files are read and signals seen in between.
 MOST_AT_ONCE = 64
-#: Sidecars of ours that are remembered, so that our own writing is not taken for a person's.
-MOST_OWN = 10_000
+#: Sidecars of ours that are remembered, so that our own writing is not taken for a person's; seconds are enough, and each
+#: takes 0.4 kB.  One that is forgotten too soon is looked at once for nothing.
+MOST_OWN = 2_000
 
 _EVENTS = {
     Action.WRITTEN: ("info", "sidecar.written"),
@@ -150,12 +151,20 @@ class Upkeep:
             if place[0] == number:
                 due.at = min(due.at, now)
 
+    def keep_only(self, is_there: Callable[[Place], bool]) -> None:
+        """Forget what was to be said of files that are not there any more, and the trouble of directories that hold none."""
+        self._due = {place: due for place, due in self._due.items() if is_there(place)}
+        waiting = {(place[0], place[1].rpartition("/")[0]) for place in self._due}
+        self._troubled &= waiting
+
     def forget_functions(self, directory: str) -> None:
         """Look at training functions anew: a JSON file of somebody changed in a directory."""
         self._describing.forget_functions(directory)
 
     def next_due(self) -> float | None:
-        """Say when something is to be described again."""
+        """Say when something is to be described again; while the index takes no more, nothing is."""
+        if not self._recording.has_room:
+            return None
         at = min((due.at for due in self._due.values()), default=_NEVER)
         return None if at == _NEVER else at
 
@@ -166,7 +175,8 @@ class Upkeep:
             now: monotonic seconds.
             busy: files on their way, which are described when they arrive.
         """
-        due = [place for place, one in self._due.items() if one.at <= now][:MOST_AT_ONCE] if self._due else []
+        is_possible = bool(self._due) and self._recording.has_room
+        due = [place for place, one in self._due.items() if one.at <= now][:MOST_AT_ONCE] if is_possible else []
         if not due:
             return []
         again, refused, on_their_way = [], set[Place](), set(busy)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
+from ckptd.errors import IndexUnavailableError
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.inbox import Inbox
 from ckptd.jobs.roots import WatchedRoot
@@ -91,16 +93,20 @@ class Watching:
     def look_after(self, number: int) -> None:
         """Look whether the root is still the root and is watched; tell what changed."""
         root, observer = self._engine.roots[number], self.observers[number]
-        before = root.incident
-        verdict = root.look_again()
-        if root.incident is not None and before is None:
+        before, root_id = root.incident, root.root_id
+        is_anew = isinstance(root.look_again(), MountChanged) or before is not None
+        if root.root_id != root_id:  # else the next start would take it for another root
+            with suppress(IndexUnavailableError):
+                self._engine.store.save_root(root.path, root.root_id)
+        known = before
+        if root.incident is None and is_anew:
+            self._engine.root_locks.take_back(root)
+            known = root.incident if root.incident == before else None  # that another ckptd has it by now is news
+        if root.incident is not None and known is None:
             _log.error("root.lost", root=root.path, reason=root.incident)
-        came_back = root.incident is None and before is not None
-        if came_back:
+        if root.incident is None and before is not None:
             _log.warning("root.returned", root=root.path)
-        if came_back or isinstance(verdict, MountChanged):
-            self._engine.root_locks.renew(root)
-        if root.incident is None and (came_back or isinstance(verdict, MountChanged) or not observer.alive()):
+        if root.incident is None and (is_anew or not observer.alive()):
             self._vitals[number].excuse()
             observer.restart()  # raises a doubt, and so a rescan
 

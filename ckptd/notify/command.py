@@ -1,4 +1,4 @@
-"""Alerts to a command: one run a message, JSON on its standard input, no shell, and nothing of it outlives its time."""
+"""Alerts to a command: one run a message, JSON on its standard input, no shell, and its group ends with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class CommandNotifier:
 
     Args:
         command: program and arguments, as the settings have them; nothing of a message is added.
-        timeout_seconds: then it is ended, with all its children.
+        timeout_seconds: then it is ended, with its group.
     """
 
     def __init__(self, command: Sequence[str], timeout_seconds: float) -> None:

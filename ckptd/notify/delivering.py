@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ MOST_AT_ONCE = 10
 #: Bytes of all answers.
 _MOST_ANSWERS = 64 << 10
 _MOST_TROUBLE = 500
+#: How long a delivery that is to end has to end the group of a command, seconds; Python hears of it within milliseconds.
+_GRACE_SECONDS = 0.5
 #: A channel has three steps that each may take its time limit: connection, handshake, answer; and Python has to start.
 _STEPS, _START_SECONDS = 4, 20.0
 
@@ -66,7 +69,7 @@ def start_delivery(channel: str, options: Options, bodies: Sequence[str]) -> Run
     paths = dict.fromkeys((*(path for path in sys.path if path), str(Path(ckptd.__file__).parents[1])))
     command = [sys.executable, "-I", "-c", _BOOTSTRAP, str(len(paths)), *paths]
     environment = clean_environment(CREDENTIALS, "SSL_CERT_FILE", "SSL_CERT_DIR")
-    return Running(command, json.dumps(errand).encode(), environment, _MOST_ANSWERS)
+    return Running(command, json.dumps(errand).encode(), environment, _MOST_ANSWERS, _GRACE_SECONDS)
 
 
 def find_limit(options: Options, messages: int) -> float:
@@ -103,7 +106,8 @@ def deliver_all(channel: str, options: Options, messages: Sequence[Message]) -> 
 
 
 def main() -> None:
-    """Do the errand on the standard input."""
+    """Do the errand on the standard input; at SIGTERM the group of a command that runs ends first."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     errand = json.loads(sys.stdin.buffer.read())
     with suppress(OSError):
         die_with(errand["parent"])

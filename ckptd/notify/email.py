@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import smtplib
 import ssl
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ from ckptd.notify.message import Message
 from ckptd.notify.secret import Secret, read_secret
 from ckptd.notify.words import describe
 from ckptd.text import escape
+
+#: Answers to a login.  Source: RFC 4954, section 4.
+_GO_ON, _LOGGED_IN = 334, 235
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,38 @@ class EmailNotifier:
             if server.security == "starttls":
                 smtp.starttls(context=server.context)  # raises where the server has none: it is never sent in the clear
             if server.username and server.password is not None:
-                smtp.login(server.username, server.password.reveal())
+                _log_in(smtp, server.username, server.password.reveal())
         except BaseException:
             smtp.close()
             raise
         return smtp
+
+
+def _log_in(smtp: smtplib.SMTP, username: str, password: str) -> None:
+    """Log in; smtplib writes logins in ASCII only, and names a character of the password that is none.
+
+    Source: RFC 4616, section 2, for PLAIN; LOGIN is of no standard, and its servers take UTF-8 likewise.
+    """
+    if username.isascii() and password.isascii():
+        smtp.login(username, password)
+        return
+    name, secret = username.encode("utf-8", "surrogateescape"), password.encode("utf-8", "surrogateescape")
+    smtp.ehlo_or_helo_if_needed()
+    ways = smtp.esmtp_features.get("auth", "").split()
+    if "PLAIN" in ways:
+        code, text = smtp.docmd("AUTH", "PLAIN " + _encode(b"\0".join((b"", name, secret))))
+    elif "LOGIN" in ways:
+        code, text = smtp.docmd("AUTH", "LOGIN " + _encode(name))
+        if code == _GO_ON:
+            code, text = smtp.docmd(_encode(secret))
+    else:
+        raise smtplib.SMTPNotSupportedError("it takes no login that is not ASCII")
+    if code != _LOGGED_IN:
+        raise smtplib.SMTPAuthenticationError(code, text)
+
+
+def _encode(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def write_mail(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
@@ -141,6 +172,8 @@ def _describe(error: Exception) -> str:
         case smtplib.SMTPResponseException():
             text = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else str(error.smtp_error)
             return f"it answers with status {error.smtp_code}: {escape(text, 200)}"
+        case UnicodeError():  # it names the characters, and they may be a secret's
+            return "something in the settings of the channel can't be written as mail servers want it"
         case ssl.SSLCertVerificationError():
             return f"its certificate is not believed: {escape(error.verify_message, 200)}"
         case TimeoutError():

@@ -6,6 +6,8 @@ from __future__ import annotations
 BACK_OFF_SECONDS = (10.0, 60.0, 300.0, 900.0, 3600.0)
 #: A message that nobody took for so long is given up: it was about another week.
 GIVE_UP_SECONDS = 3 * 86400.0
+#: So often at least it was tried by then.  A clock that was set, or a machine that slept for a week, makes no tries.
+GIVE_UP_FAILURES = len(BACK_OFF_SECONDS) + int((GIVE_UP_SECONDS - sum(BACK_OFF_SECONDS)) / BACK_OFF_SECONDS[-1])
 #: Messages that wait for one channel; of more, the oldest go.  They are folded, so that this is months of trouble.
 MOST_WAITING = 200
 
@@ -18,7 +20,7 @@ def find_next_delivery(failures: int, made_at: float, now: float) -> float | Non
         made_at: when it was made, seconds since the epoch.
         now: likewise.
     """
-    if now - made_at > GIVE_UP_SECONDS:
+    if now - made_at > GIVE_UP_SECONDS and failures >= GIVE_UP_FAILURES:
         return None
     return now + BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS)) - 1]
 

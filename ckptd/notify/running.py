@@ -1,4 +1,4 @@
-"""A program beside us: JSON on its standard input, its output bounded, and ended with all its children when its time is over.
+"""A program beside us: JSON on its standard input, its output bounded, and ended with its group when its time is over.
 
 Nothing here waits but `run_command`: the rest is for a loop, which watches `fds`.
 """
@@ -25,6 +25,8 @@ MOST_OUTPUT = 4_096
 _CHUNK = 65_536
 #: How long a process that was killed is waited for.
 _END_SECONDS = 1.0
+#: How often is looked whether a process that was asked to end has, by who waits for it.
+_LOOK_SECONDS = 0.02
 
 #: All that a command gets of our environment: no secret, no setting, no name out of a file.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -68,15 +70,23 @@ class Running:
         data: what it finds on its standard input.
         environment: all of it.
         most_output: bytes of its output that are kept.
+        grace_seconds: how long it has, once it was asked to end, to end what it started in groups of their own; 0 for a
+            program that is killed at once.
 
     Raises:
         WorkerError: it can't be started.
     """
 
     def __init__(
-        self, command: Sequence[str], data: bytes, environment: Mapping[str, str], most_output: int = MOST_OUTPUT
+        self,
+        command: Sequence[str],
+        data: bytes,
+        environment: Mapping[str, str],
+        most_output: int = MOST_OUTPUT,
+        grace_seconds: float = 0.0,
     ) -> None:
         self.started_at = time.monotonic()
+        self.grace_seconds = grace_seconds
         self._most_output = most_output
         self._output = b""
         self._is_late = False
@@ -127,8 +137,10 @@ class Running:
             self._output += data[: max(0, self._most_output - len(self._output))]
 
     def has_ended(self) -> bool:
-        """Say whether it has ended; never waits.  It is not collected yet, so that the number of its group stays its own."""
-        self.read()
+        """Say whether it has ended; never waits, and closes nothing: who watches its descriptors has to forget them before.
+
+        It is not collected yet, so that the number of its group stays its own.
+        """
         if self._process.returncode is not None:
             return True
         try:
@@ -140,6 +152,28 @@ class Running:
         """End it and all of its group: its time is over."""
         self._is_late = True
         self.kill()
+
+    def ask_late(self) -> None:
+        """Ask it to end: its time is over, and it has its grace."""
+        self._is_late = True
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask it to end, where it has a grace for that; else end it and all of its group."""
+        if not self.grace_seconds:
+            self.kill()
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGTERM)
+
+    def wait_grace(self, deadline: float) -> None:
+        """Wait for one that was asked to end; only at the end of the daemon or of its settings, and for a moment.
+
+        Args:
+            deadline: until when at most, monotonic seconds.
+        """
+        while self.grace_seconds and not self.has_ended() and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
 
     def kill(self) -> None:
         """End it and all of its group."""
@@ -208,18 +242,23 @@ def clean_environment(*names: str) -> dict[str, str]:
 
 
 def run_command(words: Sequence[str], data: bytes, seconds: float) -> Ended:
-    """Run a command to its end, or to the end of its time."""
+    """Run a command to its end, to the end of its time, or to ours; its group ends with it."""
     try:
         running = start_command(words, data)
     except WorkerError as error:
         return Ended(127, error.why, "")
     deadline = running.started_at + seconds
-    while not running.has_ended():
-        left = deadline - time.monotonic()
-        if left <= 0:
-            running.end_late()
-            break
-        select.select(running.fds, [], [], left if running.is_watched else min(left, 0.1))
+    try:
+        while not running.has_ended():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                running.end_late()
+                break
+            select.select(running.fds, [], [], left if running.is_watched else min(left, 0.1))
+            running.read()
+    except BaseException:  # we are to end: the command is killed with us by the kernel, and its children by nobody else
+        running.kill()
+        raise
     return running.finish(seconds)
 
 

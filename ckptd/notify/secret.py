@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ckptd.errors import SettingsError
 from ckptd.text import escape
 
 #: systemd puts the credentials of LoadCredential= there.  Source: systemd.exec(5).
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
+#: How the keys of signatures begin.  Source: Standard Webhooks, "Signature scheme".
+KEY_PREFIX = "whsec_"
 _MOST_BYTES = 64 << 10
 
 
@@ -30,6 +33,13 @@ class Secret:
         return self._text
 
 
+class Fault(NamedTuple):
+    """Why a file is not believed, and what to do about it."""
+
+    why: str
+    cure: str
+
+
 def read_secret(name: str, environ: Mapping[str, str]) -> Secret:
     """Read a secret.
 
@@ -46,7 +56,9 @@ def read_secret(name: str, environ: Mapping[str, str]) -> Secret:
     except OSError as error:
         raise _refuse(name, os.strerror(error.errno or 0)) from error
     with os.fdopen(fd, "rb") as file:
-        _check(name, os.fstat(fd))
+        fault = find_fault(name, os.fstat(fd), os.geteuid())
+        if fault is not None:
+            raise _refuse(name, f"{fault.why} ({fault.cure})")
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise _refuse(name, "it is no secret: it is too long")
@@ -69,16 +81,28 @@ def _find(name: str, environ: Mapping[str, str]) -> str:
     return f"{directory}/{name}"
 
 
-def _check(name: str, status: os.stat_result) -> None:
+def find_fault(name: str, status: os.stat_result, user: int) -> Fault | None:
+    """Say why a file is not believed by a user who keeps a secret in it; None when it is.
+
+    Whether he can read it himself, opening it tells.
+
+    Args:
+        name: of the file, for the cure.
+        status: of the file.
+        user: who is to read it.
+    """
+    shown = escape(name, 500)
     if not stat.S_ISREG(status.st_mode):
-        raise _refuse(name, "it is no regular file")
+        return Fault("it is no regular file", "name a file in the settings")
     if status.st_mode & 0o007:
-        raise _refuse(name, f"others can read or change it (chmod o= {escape(name, 500)})")
+        return Fault("others can read or change it", f"chmod o= {shown}")
     if status.st_mode & 0o020:
-        raise _refuse(name, f"its group can change it (chmod g-w {escape(name, 500)})")
-    if status.st_uid not in (0, os.geteuid()):
-        raise _refuse(name, "it belongs to another user, who could change it")
+        return Fault("its group can change it", f"chmod g-w {shown}")
+    if status.st_uid not in (0, user):
+        return Fault("it belongs to another user, who could change it", f"chown root {shown}")
+    return None
 
 
 def _refuse(name: str, why: str) -> SettingsError:
-    return SettingsError((f"secret {escape(name, 500)}: {why}",))
+    shown = f"{KEY_PREFIX}…" if name.startswith(KEY_PREFIX) else escape(name, 500)  # the key itself, in the place of its file
+    return SettingsError((f"secret {shown}: {why}",))

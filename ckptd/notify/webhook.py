@@ -28,8 +28,6 @@ from ckptd.notify.secret import Secret, read_secret
 from ckptd.settings.urls import check_url
 from ckptd.text import escape
 
-#: Bytes of an answer that are looked at; nothing in it is followed.
-_MOST_ANSWER = 4_096
 #: A key that begins so is base64.  Source: Standard Webhooks, "Signature scheme".
 _ENCODED = "whsec_"
 
@@ -67,7 +65,7 @@ class WebhookNotifier:
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("POST", target, body, self._headers(message.id, body))
-            status = _read_status(connection)
+            status = connection.getresponse().status  # its body may never end, and there is nothing in it for us
         except (OSError, http.client.HTTPException, ValueError) as error:  # TLS, DNS, time-outs; an answer that is none
             raise _undelivered(_describe(error)) from error
         finally:
@@ -126,12 +124,6 @@ def make_webhook(options: Options, environ: Mapping[str, str]) -> WebhookNotifie
         raise SettingsError((f"notify.webhook.ca_file: {ca_file}: {error.strerror or error}",)) from error
     key = read_secret(secret_file, environ) if secret_file else None
     return WebhookNotifier(url, key, context, float(str(options["timeout_seconds"])))
-
-
-def _read_status(connection: http.client.HTTPConnection) -> int:
-    answer = connection.getresponse()
-    answer.read(_MOST_ANSWER)
-    return answer.status
 
 
 def _describe(error: Exception) -> str:

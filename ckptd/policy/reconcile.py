@@ -124,11 +124,12 @@ def _find_moves(
 def _find_below(paths: list[str], directories: Iterable[str]) -> set[str]:
     """Give those of `paths` that are one of `directories` or lie below one."""
     unread = set(directories)
-    if not unread or not paths:
-        return set()
-    if "" in unread:
-        return set(paths)
-    return {path for path in paths if any(part in unread for part in _walk_up(path))}
+    return {path for path in paths if lies_below(path, unread)} if unread else set()
+
+
+def lies_below(path: str, directories: Collection[str]) -> bool:
+    """Say whether a path is one of some directories or lies below one; "" is the root."""
+    return bool(directories) and ("" in directories or any(part in directories for part in _walk_up(path)))
 
 
 def _walk_up(path: str) -> Iterable[str]:

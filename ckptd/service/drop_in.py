@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class Reach:
     Attributes:
         writable: directories.
         readable: files and directories beyond what anybody may read.
-        groups: names of groups that may write in the roots.
+        groups: of those that may write there; plain names, and numbers where a name is none.
     """
 
     writable: tuple[Path, ...]
@@ -69,14 +69,20 @@ def render_drop_in(reach: Reach) -> str:
         lines += [f"BindPaths={quote(f'-{path}')}" for path in in_homes]
         lines += [f"BindReadOnlyPaths={quote(f'-{path}')}" for path in read_in_homes]
     if reach.groups:
-        lines += ["# The groups that share the roots.", f"SupplementaryGroups={' '.join(reach.groups)}"]
+        lines += ["# The groups that share the directories.", f"SupplementaryGroups={' '.join(reach.groups)}"]
     return "\n".join(lines) + "\n"
 
 
-def hidden(paths: Iterable[Path], hiding: Sequence[Path] = HOMES) -> tuple[Path, ...]:
+def hidden(paths: Iterable[Path], hiding: Iterable[Path]) -> tuple[Path, ...]:
     """Give those paths that lie in directories which the service can't see."""
-    return tuple(path for path in paths if any(path.is_relative_to(home) for home in hiding))
+    places = with_targets(hiding)
+    return tuple(path for path in paths if any(path.is_relative_to(place) for place in places))
+
+
+def with_targets(places: Iterable[Path]) -> tuple[Path, ...]:
+    """Give directories, and where they really are: on some machines /home is a link, and systemd hides what it leads to."""
+    return tuple(dict.fromkeys(one for place in places for one in (place, Path(os.path.realpath(place)))))
 
 
 def _is_in_homes(path: Path) -> bool:
-    return bool(hidden([path]))
+    return bool(hidden([path], HOMES))

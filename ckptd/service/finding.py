@@ -41,10 +41,26 @@ def find_own_files(places: Places) -> tuple[Path, ...]:
 
 
 def find_instances(places: Places) -> tuple[str, ...]:
-    """Give the units of the instances that were installed: those with a drop-in."""
+    """Give the units of the instances that were installed, or are started at boot: those with a drop-in, or with a link."""
     name, _, suffix = TEMPLATE.partition("@")
     drop_ins = places.units.glob(f"{name}@?*{suffix}.d/{DROP_IN}")
-    return tuple(sorted(path.parent.name.removesuffix(".d") for path in drop_ins))
+    links = places.units.glob(f"*.wants/{name}@?*{suffix}")
+    found = {path.parent.name.removesuffix(".d") for path in drop_ins} | {path.name for path in links}
+    return tuple(sorted(found))
+
+
+def find_other_settings(places: Places) -> tuple[Path | None, ...]:
+    """Give the settings of the services that are in place beside this one; None for one that is not known.
+
+    Raises:
+        ServiceError: a unit can't be read.
+    """
+    instances = [unit for unit in find_instances(places) if unit != places.service]
+    found: list[Path | None] = [places.settings / f"{unit.partition('@')[2].rpartition('.')[0]}.toml" for unit in instances]
+    if places.service != SERVICE:
+        text = _read(places.units / SERVICE)
+        found += [] if text is None else [read_config(text.decode("utf-8", "replace"))]
+    return tuple(found)
 
 
 def take_over(places: Places) -> Places:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptd.service import refusing
@@ -14,18 +13,20 @@ from ckptd.service.drop_in import Reach, find_readable, find_writable, render_dr
 from ckptd.service.faults import ServiceError
 from ckptd.service.finding import find_instances, read_all
 from ckptd.service.first_settings import FirstSettings
-from ckptd.service.places import Places, find_system_places
-from ckptd.service.plan import Wanted, plan_install
+from ckptd.service.members import find_members
+from ckptd.service.mounts import find_unreached
+from ckptd.service.notes import find_access_notes, find_group_notes
+from ckptd.service.places import Places
+from ckptd.service.plan import Running, Wanted, plan_install
 from ckptd.service.stamp import judge, stamp
 from ckptd.service.steps import Plan
-from ckptd.service.surroundings import Directory, Surroundings, describe_access, find_groups, find_user, look_at
+from ckptd.service.surroundings import Directory, Surroundings, find_groups, find_user, look_at_writable
 from ckptd.service.systemctl import Systemctl
 from ckptd.service.units import (
     SERVICE,
     TEMPLATE,
     TIMER,
     UnitFile,
-    read_members,
     render_system_units,
     render_sysusers,
     render_user_units,
@@ -33,8 +34,6 @@ from ckptd.service.units import (
 from ckptd.settings import Settings, load_settings
 
 _WHAT = "install the service"
-#: What sysusers.d(5) takes for a name; a group of another name comes from elsewhere, and the drop-in alone lets the service in.
-_LOCAL_GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,30}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,14 @@ class Order:
     Attributes:
         places: where things go.
         roots: for a new settings file, absolute; empty takes the usual one.
-        scan: a pass every hour and no daemon.
+        scan: a pass every hour and no daemon; None keeps to what an install before this one chose.
+        start: False leaves everything as it runs, or does not run.
     """
 
     places: Places
     roots: tuple[Path, ...] = ()
-    scan: bool = False
+    scan: bool | None = None
+    start: bool = True
 
     @property
     def unit(self) -> str:
@@ -64,85 +65,114 @@ def prepare_install(order: Order, around: Surroundings, manager: Systemctl) -> P
         ServiceError: it can't work here, or would replace what ckptd did not write.
         SettingsError: the settings that the service would read make no sense.
     """
-    places = order.places
+    places, user = order.places, find_user()
     refusing.check_authority(places, around, _WHAT)
     refusing.check_runtime(places, around, _WHAT)
+    refusing.check_config(places, {os.geteuid(), *(() if user is None else (user.uid,))}, _WHAT)
     settings, config = _find_settings(order)
     refusing.check_paths(find_writable(settings), _WHAT)
-    roots = [look_at(root) for root in settings.roots]
-    reach = _find_reach(settings, find_groups(roots))
+    refusing.check_links(places, (*find_writable(settings), *find_readable(settings)), _WHAT)
+    directories = look_at_writable(settings)
+    reach = _find_reach(settings, directories)
     refusing.check_roots(places, reach.writable, _WHAT)
-    files = render_files(places, reach)
+    members = find_members(places, directories)
+    files = render_files(places, reach, members.groups, around.build)
     found = read_all(files)
     refusing.check_standings(((path, judge(found[path], text)) for path, text in files.items()), _WHAT)
-    new_root = roots[0].path if config is not None and not order.roots and roots[0].mode is None else None
-    running = _find_running(order, manager)
-    others = tuple(unit for unit in running if unit != order.unit)
-    wanted = Wanted(files, order.unit, order.unit in running, others, config, new_root, places.sysusers, reach.groups)
-    lasting = [one for one in roots if one.path != new_root]
-    return Plan(plan_install(wanted, found), tuple(_find_notes(order, manager, reach, lasting)))
+    first = directories[0]
+    new_root = first.path if config is not None and not order.roots and first.mode is None else None
+    kept = replace(order, scan=_is_scan(order, manager))
+    running = _look_at_units(kept, directories, manager)
+    wanted = Wanted(files, kept.unit, running, config, new_root, places.sysusers, reach.groups, order.start)
+    notes = [*_find_notes(order, kept, manager, is_running=running.is_running)]
+    if places.is_system:
+        lasting = [one for one in directories if one.path != new_root]
+        notes += find_access_notes(places, settings, lasting, reach.groups, user)
+        notes += find_group_notes(reach.groups, members.given_up, user)
+    return Plan(plan_install(wanted, found), tuple(notes))
 
 
-def _find_running(order: Order, manager: Systemctl) -> tuple[str, ...]:
-    """Give what runs of the unit that is meant and, for the plain service, of the instances of its template."""
-    is_plain = order.places.is_system and order.places.service == SERVICE
-    units = (order.unit, *(find_instances(order.places) if is_plain else ()))
-    return tuple(unit for unit in units if manager.is_active(unit))
+def _is_scan(order: Order, manager: Systemctl) -> bool:
+    """Keep to the timer, where an install before this one started it in place of the daemon."""
+    if order.scan is not None or not order.places.is_system or order.places.service != SERVICE:
+        return bool(order.scan)
+    return manager.is_enabled(TIMER) and not manager.is_enabled(SERVICE)
 
 
-def _find_notes(order: Order, manager: Systemctl, reach: Reach, roots: Sequence[Directory]) -> Iterator[str]:
-    """Say what a person has to know, or to do."""
-    service = order.places.service
-    if order.places.is_taken_over:
-        yield f"the settings are {order.places.config}, as the service that is in place has them; --config names others"
-    if not order.places.is_system:
+def _look_at_units(order: Order, directories: Sequence[Directory], manager: Systemctl) -> Running:
+    """Ask what runs of the unit that is meant, and of the instances of the template, which every install writes."""
+    places, unit = order.places, order.unit
+    if not places.is_system:
+        return Running(manager.is_active(unit))
+    instances = [one for one in find_instances(places) if one != unit]
+    active = tuple(one for one in instances if manager.is_active(one))
+    is_running = manager.is_active(unit)
+    there = [one.path for one in directories if one.mode is not None]
+    is_behind = is_running and bool(find_unreached(manager.find_pid(unit), there))
+    stopped: tuple[str, ...] = ()
+    if places.service == SERVICE:  # as for an upgrade, before which all of them are stopped
+        stopped = tuple(one for one in instances if one not in active and manager.is_enabled(one))
+    return Running(is_running, is_behind, active, stopped)
+
+
+def _find_notes(order: Order, kept: Order, manager: Systemctl, *, is_running: bool) -> Iterator[str]:
+    """Say what a person has to know about settings and units."""
+    places, service = order.places, order.places.service
+    if places.is_taken_over:
+        yield f"the settings are {places.config}, as the service that is in place has them; --config names others"
+    if not order.start:
+        verb = "restart" if is_running else "enable --now"
+        yield f"nothing was started: systemctl {verb} {kept.unit} does that"
+    if not places.is_system:
         yield "it runs while you are logged in; loginctl enable-linger keeps it running"
-        return
-    user = find_user()
-    yield from (told for told in (describe_access(one, reach.groups, user) for one in roots) if told is not None)
-    if reach.groups:
-        yield f"the service joins {', '.join(reach.groups)}, the group that shares the roots"
-    if order.scan and manager.is_wanted(service):
+    elif kept.scan and order.scan is None:
+        yield f"a timer in place of a daemon, as an install before this one chose; --daemon starts {service}"
+    elif kept.scan and manager.is_wanted(service):
         yield f"{service} goes on beside it; systemctl disable --now {service} stops it"
+    elif service == SERVICE and manager.is_enabled(TIMER):
+        yield f"{TIMER} goes on beside it; systemctl disable --now {TIMER} stops it"
 
 
-def render_wanted(places: Places) -> Mapping[Path, str]:
+def render_wanted(places: Places, build: str = "") -> Mapping[Path, str]:
     """Give every file that an install of today writes by the settings that are in place.
 
     Raises:
         CkptdError: they can't be read.
     """
     settings = load_settings(places.config, {}, {})
-    return render_files(places, _find_reach(settings, find_groups(look_at(root) for root in settings.roots)))
+    directories = look_at_writable(settings)
+    reach = _find_reach(settings, directories)
+    return render_files(places, reach, find_members(places, directories).groups, build)
 
 
-def render_files(places: Places, reach: Reach) -> Mapping[Path, str]:
-    """Give every file that an install writes, with its stamp, in the order in which they are written."""
-    files = {} if places.sysusers is None else {places.sysusers: stamp(render_sysusers(_find_members(places.sysusers, reach)))}
-    files |= {places.units / unit.name: stamp(unit.text) for unit in _render_units(places)}
+def render_files(places: Places, reach: Reach, members: Iterable[str], build: str) -> Mapping[Path, str]:
+    """Give every file that an install writes, with its stamp, in the order in which they are written.
+
+    Args:
+        places: where each goes.
+        reach: what the service has to reach.
+        members: names of the groups that the user of the service is in.
+        build: digest of the code that is started.
+    """
+    files = {} if places.sysusers is None else {places.sysusers: stamp(render_sysusers(members))}
+    files |= {places.units / unit.name: stamp(unit.text) for unit in _render_units(places, build)}
     drop_in = stamp(render_drop_in(reach))
     return files | {places.drop_in(unit): drop_in for unit in places.confined}
 
 
-def _find_members(sysusers: Path, reach: Reach) -> set[str]:
-    """Give the groups that the user ckptd is in: those that share the roots, and those of the services beside this one."""
-    before = read_all([sysusers])[sysusers]
-    joined = () if before is None else read_members(before.decode("utf-8", "replace"))
-    return {group for group in (*reach.groups, *joined) if _LOCAL_GROUP.fullmatch(group)}
-
-
-def _render_units(places: Places) -> Sequence[UnitFile]:
+def _render_units(places: Places, build: str) -> Sequence[UnitFile]:
     python = Path(os.path.abspath(sys.executable))
     if not places.is_system:
-        return render_user_units(python)
+        return render_user_units(python, build)
     if places.service == SERVICE:
-        return render_system_units(python, places.config)
-    return [unit for unit in render_system_units(python, find_system_places().config) if unit.name == TEMPLATE]
+        return render_system_units(python, places.config, build)
+    return [unit for unit in render_system_units(python, build=build) if unit.name == TEMPLATE]
 
 
-def _find_reach(settings: Settings, groups: tuple[str, ...]) -> Reach:
+def _find_reach(settings: Settings, directories: Iterable[Directory]) -> Reach:
     writable = tuple(Path(os.path.realpath(path)) for path in find_writable(settings))
-    return Reach(writable, tuple(Path(os.path.realpath(path)) for path in find_readable(settings)), groups)
+    readable = tuple(Path(os.path.realpath(path)) for path in find_readable(settings))
+    return Reach(writable, readable, find_groups(directories))
 
 
 def _find_settings(order: Order) -> tuple[Settings, tuple[Path, str] | None]:

@@ -27,6 +27,7 @@ class Places:
         root: what a new settings file says when nobody names one.
         service: name of the unit that is started.
         packaged: directories of units that packages bring; one there would be hidden by ours.
+        settings: directory of the settings of the instances.
         is_taken_over: nobody named the settings, and the unit that is installed does.
     """
 
@@ -37,6 +38,7 @@ class Places:
     root: Path
     service: str = SERVICE
     packaged: tuple[Path, ...] = ()
+    settings: Path = SYSTEM_CONFIG.parent
     is_taken_over: bool = False
 
     @property

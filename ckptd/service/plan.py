@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ckptd.service.stamp import Standing, judge
 from ckptd.service.steps import Ask, AskManager, MakeDirectory, MakeUser, Plan, RemoveFile, Step, WriteFile
-from ckptd.service.units import TEMPLATE
+from ckptd.service.units import SCAN, TEMPLATE, find_source
 
 #: What lies at each place where a file of ours may lie; None where nothing does.
 Found = Mapping[Path, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs before an install.
+
+    Attributes:
+        is_running: the unit that is meant, from the files that are in place.
+        is_behind: it runs, and can't write in a directory that came into being since it started.
+        instances: units that run out of the template.
+        stopped: units out of the template that are started at boot, and don't run.
+    """
+
+    is_running: bool = False
+    is_behind: bool = False
+    instances: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +39,22 @@ class Wanted:
     Attributes:
         files: place → text, with its stamp; in the order in which they are written.
         unit: what is started.
-        is_running: it runs already, from the files that are in place.
-        instances: units that run out of the template.
+        running: what runs already.
         config: a settings file to be written, and its text; None when there is one.
         root: a directory to be made for a new settings file; None when it is there.
         sysusers: the file that makes the user of a system's service; None for a user's.
-        groups: those that share the roots.
+        groups: those that the service joins.
+        is_started: what does not run is started, and what is of another version is started again.
     """
 
     files: Mapping[Path, str]
     unit: str
-    is_running: bool
-    instances: tuple[str, ...]
+    running: Running
     config: tuple[Path, str] | None
     root: Path | None
     sysusers: Path | None
     groups: tuple[str, ...] = ()
+    is_started: bool = True
 
     @property
     def is_system(self) -> bool:
@@ -62,13 +79,20 @@ def plan_install(wanted: Wanted, found: Found) -> tuple[Step, ...]:
         steps.append(MakeDirectory(wanted.root, is_shared=wanted.is_system))
     if writes:
         steps.append(AskManager(Ask.RELOAD))
-    if not wanted.is_running:
-        steps.append(AskManager(Ask.ENABLE, wanted.unit))
-    elif writes:
-        steps.append(AskManager(Ask.RESTART, wanted.unit))
-    if any(step.path.name == TEMPLATE for step in writes):
-        steps += [AskManager(Ask.RESTART, unit) for unit in wanted.instances]
+    if wanted.is_started:
+        steps += _plan_starts(wanted, writes)
     return tuple(steps)
+
+
+def _plan_starts(wanted: Wanted, writes: Sequence[WriteFile]) -> Iterator[Step]:
+    running = wanted.running
+    if not running.is_running:
+        yield AskManager(Ask.ENABLE, wanted.unit)
+    elif writes or running.is_behind:
+        yield AskManager(Ask.RESTART, wanted.unit)
+    if any(step.path.name == TEMPLATE for step in writes):
+        yield from (AskManager(Ask.RESTART, unit) for unit in running.instances)
+    yield from (AskManager(Ask.ENABLE, unit) for unit in running.stopped)
 
 
 def plan_uninstall(found: Found, running: tuple[str, ...]) -> Plan:
@@ -80,7 +104,7 @@ def plan_uninstall(found: Found, running: tuple[str, ...]) -> Plan:
         found: what lies where a file of ours may lie.
         running: units of ours that are started, now or at boot.
     """
-    steps: list[Step] = [AskManager(Ask.DISABLE, unit) for unit in running]
+    steps: list[Step] = [AskManager(Ask.STOP if unit == SCAN else Ask.DISABLE, unit) for unit in running]
     notes: list[str] = []
     removed = False
     for path, content in found.items():
@@ -98,8 +122,8 @@ def plan_uninstall(found: Found, running: tuple[str, ...]) -> Plan:
 
 
 def _find_unit(path: Path) -> Path:
-    """Give the unit that a drop-in belongs to; any other file is its own."""
-    return path.parent.with_suffix("") if path.parent.suffix == ".d" else path
+    """Give the unit that a drop-in belongs to, of an instance its template; any other file is its own."""
+    return path.parents[1] / find_source(path.parent.stem) if path.parent.suffix == ".d" else path
 
 
 def _stays(path: Path, found: Found) -> bool:

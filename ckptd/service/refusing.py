@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from ckptd.service.drop_in import HOMES, hidden
+from ckptd.service.drop_in import HOMES, with_targets
 from ckptd.service.faults import ServiceError
 from ckptd.service.places import Places
 from ckptd.service.stamp import Standing
-from ckptd.service.surroundings import Surroundings, find_hidden, is_in_temporary
+from ckptd.service.surroundings import TEMPORARY, Surroundings, find_hidden, is_in_temporary
+from ckptd.service.ways import find_open, find_unseen_link
 
 
 def check_authority(places: Places, around: Surroundings, what: str) -> None:
@@ -56,6 +58,24 @@ def check_runtime(places: Places, around: Surroundings, what: str) -> None:
         raise ServiceError(what, path=around.packaged[0], why=why, cure="systemctl enable --now ckptd starts that one")
 
 
+def check_config(places: Places, users: Collection[int], what: str) -> None:
+    """Refuse settings that somebody else can change: they say whose code runs, and which groups root lets the service into.
+
+    Args:
+        places: where they lie.
+        users: who may own them, beside root.
+        what: is to be done.
+
+    Raises:
+        ServiceError: somebody else can.
+    """
+    stranger = find_open(places.config, users) if places.is_system else None
+    if stranger is not None:
+        why = f"others than root and the user ckptd can change {stranger}, and so say what ckptd removes, runs and may enter"
+        cure = f"chown root {stranger}; chmod go-w {stranger}; or keep the settings in /etc/ckptd"
+        raise ServiceError(what, path=places.config, why=why, cure=cure)
+
+
 def check_paths(writable: Iterable[Path], what: str) -> None:
     """Refuse paths that mean something else wherever a program is started.
 
@@ -78,9 +98,23 @@ def check_roots(places: Places, writable: Iterable[Path], what: str) -> None:
         if is_in_temporary(path):
             why = "the service has temporary directories of its own (PrivateTmp=)"
             raise ServiceError(what, path=path, why=why, cure="name another directory in the settings")
-        if any(home.is_relative_to(path) for home in HOMES) or (hidden([path]) and path in HOMES):
+        if any(home.is_relative_to(path) for home in with_targets(HOMES)):
             why = "home directories lie in it, and the service is to see none as a whole"
             raise ServiceError(what, path=path, why=why, cure="name the directory of the checkpoints in the settings")
+
+
+def check_links(places: Places, paths: Iterable[Path], what: str) -> None:
+    """Refuse paths that go by a link which the service does not see.
+
+    Raises:
+        ServiceError: a link on the way lies in a home or a temporary directory.
+    """
+    for path in paths if places.is_system else ():
+        link = find_unseen_link(Path(os.path.abspath(path)), with_targets((*HOMES, *TEMPORARY)))
+        if link is not None:
+            why = f"it goes by the link {link}, and of home and temporary directories the service sees only what is named"
+            cure = f"write the real path into the settings: {os.path.realpath(path)}"
+            raise ServiceError(what, path=path, why=why, cure=cure)
 
 
 def check_standings(standings: Iterable[tuple[Path, Standing]], what: str) -> None:

@@ -9,7 +9,7 @@ from ckptd.service.finding import find_instances, find_own_files, read_all
 from ckptd.service.places import Places
 from ckptd.service.stamp import Standing, judge
 from ckptd.service.systemctl import Systemctl
-from ckptd.service.units import SERVICE, TIMER
+from ckptd.service.units import SCAN, SERVICE, TIMER
 
 _PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "MainPID", "StatusText")
 
@@ -40,8 +40,13 @@ class UnitStatus:
 
     @property
     def is_fine(self) -> bool:
-        """It runs, or waits for its time."""
-        return self.active in ("active", "reloading")
+        """It runs, or waits for its time; a pass of the timer is activating until it ends."""
+        return self.active in ("active", "reloading") or (self.unit == SCAN and self.active == "activating")
+
+    @property
+    def is_started(self) -> bool:
+        """It runs, did and failed, or is started at boot."""
+        return self.at_boot == "enabled" or self.active != "inactive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class ServiceStatus:
     @property
     def is_fine(self) -> bool:
         """At least one unit is started at boot or runs, and none that is started does not run."""
-        started = [one for one in self.units if one.at_boot == "enabled" or one.active != "inactive"]
+        started = [one for one in self.units if one.is_started]
         return bool(started) and all(one.is_fine for one in started)
 
 
@@ -77,10 +82,10 @@ def find_status(places: Places, wanted: Mapping[str, str], manager: Systemctl) -
     found = read_all(find_own_files(places))
     files = {str(path): judge(content, wanted.get(str(path))) for path, content in found.items()}
     is_whole = places.is_system and places.service == SERVICE
-    units = (SERVICE, TIMER, *find_instances(places)) if is_whole else (places.service,)
+    units = (SERVICE, TIMER, SCAN, *find_instances(places)) if is_whole else (places.service,)
     statuses = [_read_status(unit, manager.show(unit, *_PROPERTIES)) for unit in units]
     return ServiceStatus(
-        tuple(one for one in statuses if one is not None),
+        tuple(one for one in statuses if one is not None and (one.unit != SCAN or one.is_started)),
         {path: _say(standing, path in wanted) for path, standing in files.items() if standing is not Standing.MISSING},
     )
 

@@ -56,6 +56,7 @@ class Ask(StrEnum):
     ENABLE = "enable"
     RESTART = "restart"
     DISABLE = "disable"
+    STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ _ASKED = {
     Ask.ENABLE: "start {}, now and at each boot",
     Ask.RESTART: "start {} again, with what is new",
     Ask.DISABLE: "stop {}, now and at each boot",
+    Ask.STOP: "stop {}",
 }
 
 _DONE = {

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import hashlib
 import os
 import pwd
+import re
 import stat
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import ckptd
-from ckptd.service.drop_in import HOMES
+from ckptd.service.drop_in import HOMES, find_writable, hidden
 from ckptd.service.places import Places
 from ckptd.service.units import SERVICE
+from ckptd.settings import Settings
 from ckptd.settings.places import SYSTEM_USER
 
 #: Groups below this are the system's own (disk, shadow, docker): the service is not put into one because of a directory.
@@ -25,6 +29,18 @@ FIRST_ORDINARY_GROUP = 1000
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 — named in order to be refused
 
 USER = SYSTEM_USER
+#: What sysusers.d(5) takes for a name, and a unit for one word.  Others come from elsewhere ("domain users" of a directory
+#: service), and go by their number.
+LOCAL_GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,30}")
+#: Source: acl(5); acl_get_file(3) reads it.
+_ACL = "system.posix_acl_access"
+
+
+class ServiceUser(NamedTuple):
+    """The user that the service runs as: its number, and those of the groups that it is in."""
+
+    uid: int
+    gids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,7 @@ class Directory:
         owner: a user's number.
         group: name of its group; its number where it has none.
         gid: the group's number.
+        has_acl: an access control list says more than the mode.
     """
 
     path: Path
@@ -44,6 +61,12 @@ class Directory:
     owner: int = 0
     group: str = ""
     gid: int = 0
+    has_acl: bool = False
+
+    @property
+    def group_word(self) -> str:
+        """The group as one word of a unit file: its name, or its number where the name is none."""
+        return self.group if LOCAL_GROUP.fullmatch(self.group) else str(self.gid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +79,7 @@ class Surroundings:
         runtime: paths that the interpreter and ckptd need, links resolved.
         closed: the first directory on the way to one of those that others may not enter; None when all is open.
         packaged: units of these names that packages brought.
+        build: digest of ckptd's own code, which tells two checkouts of one version apart.
     """
 
     is_root: bool
@@ -63,6 +87,7 @@ class Surroundings:
     runtime: tuple[Path, ...]
     closed: Path | None = None
     packaged: tuple[Path, ...] = ()
+    build: str = ""
 
 
 def look_around(places: Places, environ: Mapping[str, str]) -> Surroundings:
@@ -74,7 +99,18 @@ def look_around(places: Places, environ: Mapping[str, str]) -> Surroundings:
         runtime=runtime,
         closed=find_closed(runtime),
         packaged=tuple(path for place in places.packaged if (path := place / SERVICE).exists()),
+        build=find_build(Path(ckptd.__file__).parent),
     )
+
+
+def find_build(package: Path) -> str:
+    """Give a digest of every file of a package, but for what Python compiles."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(package)} {content}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 def find_runtime() -> tuple[Path, ...]:
@@ -105,14 +141,25 @@ def look_at(path: Path) -> Directory:
         group = grp.getgrgid(found.st_gid).gr_name
     except KeyError:
         group = str(found.st_gid)
-    return Directory(real, stat.S_IMODE(found.st_mode), found.st_uid, group, found.st_gid)
+    return Directory(real, stat.S_IMODE(found.st_mode), found.st_uid, group, found.st_gid, _has_acl(real))
+
+
+def look_at_writable(settings: Settings) -> list[Directory]:
+    """Look at every directory that settings have written to; the roots come first."""
+    return [look_at(path) for path in find_writable(settings)]
+
+
+def is_away(one: Directory, directories: Iterable[Directory]) -> bool:
+    """Tell whether a directory is missing that the service can't make itself, inside of another one of these."""
+    there = (other.path for other in directories if other.mode is not None)
+    return one.mode is None and not any(one.path.is_relative_to(place) for place in there)
 
 
 def find_groups(directories: Iterable[Directory]) -> tuple[str, ...]:
     """Give the ordinary groups that may write in the directories, or alone may read them: the service has to be in them."""
     return tuple(
         dict.fromkeys(
-            one.group
+            one.group_word
             for one in directories
             if one.mode is not None and one.gid >= FIRST_ORDINARY_GROUP and one.group != USER and _needs_group(one.mode)
         )
@@ -121,39 +168,80 @@ def find_groups(directories: Iterable[Directory]) -> tuple[str, ...]:
 
 def find_hidden(paths: Iterable[Path]) -> Path | None:
     """Give the first path that the service would not see, in a home or a temporary directory."""
-    return next((path for path in paths if any(path.is_relative_to(place) for place in (*HOMES, *TEMPORARY))), None)
+    return next(iter(hidden(paths, (*HOMES, *TEMPORARY))), None)
 
 
 def is_in_temporary(path: Path) -> bool:
     """Tell whether a path lies where the service has a directory of its own."""
-    return any(path.is_relative_to(place) for place in TEMPORARY)
+    return bool(hidden([path], TEMPORARY))
 
 
-def find_user() -> int | None:
-    """Give the number of the user that the service runs as; None when there is none yet."""
+def find_user() -> ServiceUser | None:
+    """Give the user that the service runs as; None when there is none yet."""
     with contextlib.suppress(KeyError):
-        return pwd.getpwnam(USER).pw_uid
+        found = pwd.getpwnam(USER)
+        return ServiceUser(found.pw_uid, frozenset(os.getgrouplist(USER, found.pw_gid)))
     return None
 
 
-def describe_access(one: Directory, groups: Iterable[str], user: int | None = None) -> str | None:
-    """Say what keeps the service out of a directory, with its cure; None when nothing does.
+def describe_access(one: Directory, groups: Iterable[str], user: ServiceUser | None = None) -> str | None:
+    """Say what keeps the service out of a root, with its cure; None when nothing does.
 
     Args:
         one: the directory.
-        groups: those of the service beside its own.
-        user: its number; None when there is none yet.
+        groups: those that the service joins, beside those that its user is in.
+        user: None when there is none yet.
     """
     if one.mode is None:
-        return f"{one.path} is not there: make it, and the service starts with it"
-    is_owner, is_member = one.owner == user, one.group in (USER, *groups)
-    rights = one.mode >> (6 if is_owner else 3 if is_member else 0)  # the first that fits counts, and no other
-    if rights & 0o3 == 0o3:
+        return f"{one.path} is not there: make it, and install again"
+    if _can_write(one, groups, user):
         return None
-    if is_owner:
+    if user is not None and one.owner == user.uid:
         return f"the user {USER} can't write in {one.path}, its own (mode {one.mode:04o}): chmod u+rwx {one.path}"
     cure = f"chgrp GROUP {one.path} && chmod g+rwxs {one.path}, with a group of those who save there, then install again"
     return f"the user {USER} can't write in {one.path} (mode {one.mode:04o}, group {one.group}): {cure}"
+
+
+def describe_state(one: Directory, user: ServiceUser | None = None) -> str | None:
+    """Say what keeps the service from starting with a state directory of its own, with its cure; None when nothing does."""
+    cure = f"install -d -o {USER} -g {USER} -m 0700 {one.path}, and install again"
+    if one.mode is None:
+        return f"{one.path} is not there: {cure}"
+    if user is not None and one.owner == user.uid and not one.mode & 0o077:
+        return None
+    return f"the state directory {one.path} has to be for {USER} alone (it is user {one.owner}'s, mode {one.mode:04o}): {cure}"
+
+
+def describe_further(one: Directory, groups: Iterable[str], user: ServiceUser | None = None) -> str | None:
+    """Say what keeps the service out of a directory that is no root: of archives, reports, metrics, sockets.
+
+    Args:
+        one: the directory.
+        groups: those that the service joins, beside those that its user is in.
+        user: None when there is none yet.
+    """
+    if one.mode is None:
+        return f"{one.path} is not there: install -d -o {USER} -g {USER} -m 0750 {one.path}, and install again"
+    if _can_write(one, groups, user):
+        return None
+    cure = f"chown {USER} {one.path}, or let a group of {USER}'s write there, and install again"
+    return f"the user {USER} can't write in {one.path} (mode {one.mode:04o}, group {one.group}): {cure}"
+
+
+def _can_write(one: Directory, groups: Iterable[str], user: ServiceUser | None) -> bool:
+    """Tell by the mode; of a list of access rights it is not known here, and a service that can is not warned of."""
+    if one.has_acl or one.mode is None:
+        return one.has_acl
+    is_owner = user is not None and one.owner == user.uid
+    is_member = one.group_word in (USER, *groups) or (user is not None and one.gid in user.gids)
+    rights = one.mode >> (6 if is_owner else 3 if is_member else 0)  # the first that fits counts, and no other
+    return rights & 0o3 == 0o3
+
+
+def _has_acl(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return _ACL in os.listxattr(path)
+    return False
 
 
 def _needs_group(mode: int) -> bool:

@@ -15,6 +15,7 @@ from ckptd.text import escape
 _START_SECONDS = 660.0
 _ASK_SECONDS = 30.0
 _WORDS_LIMIT = 1_000
+#: What is to be stopped; a unit that failed may be about to start again.
 _STARTED = frozenset({"active", "activating", "reloading", "failed"})
 
 
@@ -59,13 +60,19 @@ class Systemctl:
         """Tell whether a unit runs and is ready."""
         return self.show(unit, "ActiveState").get("ActiveState") == "active"
 
+    def is_enabled(self, unit: str) -> bool:
+        """Tell whether a unit is started at boot."""
+        return self.show(unit, "UnitFileState").get("UnitFileState") == "enabled"
+
+    def find_pid(self, unit: str) -> int:
+        """Give the main process of a unit; 0 for none."""
+        pid = self.show(unit, "MainPID").get("MainPID", "")
+        return int(pid) if pid.isdigit() else 0
+
     def is_wanted(self, unit: str) -> bool:
         """Tell whether a unit runs, or is started at boot."""
         shown = self.show(unit, "ActiveState", "UnitFileState")
-        return (
-            shown.get("ActiveState") in {"active", "activating", "reloading", "failed"}
-            or shown.get("UnitFileState") == "enabled"
-        )
+        return shown.get("ActiveState") in _STARTED or shown.get("UnitFileState") == "enabled"
 
 
 def make_user(sysusers: Path) -> None:

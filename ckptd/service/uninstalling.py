@@ -10,7 +10,7 @@ from ckptd.service.stamp import judge
 from ckptd.service.steps import Plan
 from ckptd.service.surroundings import Surroundings
 from ckptd.service.systemctl import Systemctl
-from ckptd.service.units import SERVICE, TIMER
+from ckptd.service.units import SCAN, SERVICE, TEMPLATE, TIMER, find_source
 
 
 def prepare_uninstall(places: Places, around: Surroundings, manager: Systemctl) -> Plan:
@@ -32,13 +32,17 @@ def prepare_uninstall(places: Places, around: Surroundings, manager: Systemctl) 
 
 def _find_units(places: Places) -> tuple[str, ...]:
     if places.is_system and places.service == SERVICE:
-        return (TIMER, *find_instances(places), SERVICE)
+        return (TIMER, SCAN, *find_instances(places), SERVICE)
     return (places.service,)
 
 
 def _is_ours(places: Places, unit: str, found: Found) -> bool:
-    """Tell whether a unit was put in place by ckptd: what somebody else did is not stopped."""
-    path = places.units / unit
-    if path not in found:  # of a template: its drop-in is what the instance has of its own
-        path = places.drop_in(unit)
-    return judge(found.get(path), None).is_ours
+    """Tell whether a unit was put in place by ckptd: what somebody else did is not stopped.
+
+    An instance belongs to whoever owns the template, without which it is nothing; who names one means that one, of which a
+    drop-in of ours is enough.
+    """
+    source = places.units / find_source(unit)
+    of_unit = found[source] if source in found else read_all([source])[source]
+    is_named = places.service == unit and source.name == TEMPLATE
+    return judge(of_unit, None).is_ours or (is_named and judge(found.get(places.drop_in(unit)), None).is_ours)

@@ -38,31 +38,37 @@ class UnitFile(NamedTuple):
     text: str
 
 
-def render_system_units(python: Path, config: Path = SYSTEM_CONFIG) -> tuple[UnitFile, ...]:
+def render_system_units(python: Path, config: Path = SYSTEM_CONFIG, build: str = "") -> tuple[UnitFile, ...]:
     """Render the units of the system's service manager.
 
     Args:
         python: absolute path of the interpreter.
         config: absolute path of the settings file; each instance has one of its own.
+        build: digest of the code, so that another checkout of this version is another unit; systemd/ in the tree has none.
 
     Raises:
         CkptdError: systemd can't be given such a path.
     """
-    return tuple(UnitFile(name, _render(name, python, config)) for name in SYSTEM_UNITS)
+    return tuple(UnitFile(name, _render(name, python, config, build)) for name in SYSTEM_UNITS)
 
 
-def render_user_units(python: Path) -> tuple[UnitFile, ...]:
-    """Render the units of a user's service manager for an interpreter (absolute path).
+def render_user_units(python: Path, build: str = "") -> tuple[UnitFile, ...]:
+    """Render the units of a user's service manager for an interpreter (absolute path); see `render_system_units`.
 
     Raises:
         CkptdError: systemd can't be given such a path.
     """
-    return tuple(UnitFile(name, _render(f"user/{name}", python, SYSTEM_CONFIG)) for name in USER_UNITS)
+    return tuple(UnitFile(name, _render(f"user/{name}", python, SYSTEM_CONFIG, build)) for name in USER_UNITS)
 
 
 def render_sysusers(groups: Iterable[str] = ()) -> str:
     """Render the file of sysusers.d(5) that makes the user ckptd, a member of the groups."""
     return _read("ckptd.sysusers") + "".join(f"m ckptd {group}\n" for group in sorted(set(groups)))
+
+
+def find_source(unit: str) -> str:
+    """Give the file that a unit comes from: of an instance its template."""
+    return re.sub("@.+\\.", "@.", unit)
 
 
 def read_members(text: str) -> tuple[str, ...]:
@@ -96,9 +102,9 @@ def read_config(text: str) -> Path | None:
     return Path(word.replace("%%", "%"))
 
 
-def _render(name: str, python: Path, config: Path) -> str:
+def _render(name: str, python: Path, config: Path, build: str) -> str:
     text = _read(name).replace("@CONFINEMENT@", _read("confinement.conf").rstrip())
-    text = text.replace("@VERSION@", __version__)
+    text = text.replace("@VERSION@", f"{__version__}+{build}" if build else __version__)
     return text.replace("@PYTHON@", _quote_word(python)).replace("@CONFIG@", _quote_word(config))
 
 

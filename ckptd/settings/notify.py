@@ -46,6 +46,13 @@ def check_secret_name(name: str) -> str:
     return name
 
 
+def _check_authorities(path: str) -> str:
+    path = os.path.expanduser(path)
+    if path and not path.startswith("/"):
+        raise ValueError(f"{path!r} is a relative path, which means something else elsewhere; write an absolute one")
+    return path
+
+
 def _check_command(words: tuple[str, ...]) -> tuple[str, ...]:
     if not words:
         return words
@@ -70,6 +77,7 @@ def _read_hours(value: object) -> object:
 Command = Annotated[Words, AfterValidator(_check_command)]
 Line = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(_check_line)]
 SecretFile = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(check_secret_name)]
+AuthoritiesFile = Annotated[Line, AfterValidator(_check_authorities)]
 Weights = Annotated[dict[str, Weight], NoDecode, BeforeValidator(read_table)]
 Hours = Annotated[dict[str, float], NoDecode, BeforeValidator(_read_hours)]
 
@@ -99,9 +107,9 @@ class WebhookSettings(Section):
         Field(description=f"file that holds the key of the signature; {_SECRET}", json_schema_extra={"example": "webhook"}),
     ] = ""
     ca_file: Annotated[
-        SecretFile,
+        AuthoritiesFile,
         Field(
-            description="certificates of the authorities that are believed, as PEM; without it the machine's",
+            description="absolute path of the authorities that are believed, as PEM; without it the machine's",
             json_schema_extra={"example": "/etc/ssl/certs/our-own.pem"},
         ),
     ] = ""
@@ -137,9 +145,9 @@ class EmailSettings(Section):
         Field(description="how the connection is protected; none is for a server on this very machine"),
     ] = "starttls"
     ca_file: Annotated[
-        SecretFile,
+        AuthoritiesFile,
         Field(
-            description="certificates of the authorities that are believed, as PEM; without it the machine's",
+            description="absolute path of the authorities that are believed, as PEM; without it the machine's",
             json_schema_extra={"example": "/etc/ssl/certs/our-own.pem"},
         ),
     ] = ""
@@ -187,7 +195,7 @@ class CommandSettings(Section):
         ),
     ] = ()
     timeout_seconds: Annotated[
-        Seconds, Field(gt=0, le=120, description="it is ended with all its children after this, seconds")
+        Seconds, Field(gt=0, le=120, description="it is ended with its process group after this, seconds")
     ] = 30.0
     min_severity: Annotated[Weight, Field(description=_LEAST)] = "info"
 
@@ -283,7 +291,7 @@ class HookSettings(Section):
         Command, Field(min_length=1, description="program and its arguments; an absolute path, no shell, no placeholders")
     ]
     timeout_seconds: Annotated[
-        Seconds, Field(gt=0, le=86400, description="it is ended with all its children after this, seconds")
+        Seconds, Field(gt=0, le=86400, description="it is ended with its process group after this, seconds")
     ] = 60.0
     match: Annotated[
         str,

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 #: Names of this very machine: what goes there is seen by nobody on the way.
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_NO_URL = "is no URL of a web server; write https://host/path"
 
 
 def check_url(url: str) -> str:
@@ -17,10 +18,10 @@ def check_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"is no URL: {error}") from error
+    except ValueError:
+        raise ValueError(_NO_URL) from None  # its words have a part of the URL, which may be the password
     if parts.scheme not in ("https", "http") or not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("is no URL of a web server; write https://host/path")
+        raise ValueError(_NO_URL)
     if parts.username is not None or parts.password is not None:
         raise ValueError('holds a name or a password; put the URL into a file of its own, and name that in "url_file"')
     if parts.scheme == "http" and host not in LOOPBACK:

@@ -45,8 +45,30 @@ class Lock:
         self.close()
 
     def still_held(self) -> bool:
-        """Tell whether the lock file is still the one that is locked; somebody may have removed it, and the lock with it."""
+        """Tell whether the lock file is still the one that is locked; somebody may have removed it, and the lock with it.
+
+        Raises:
+            OSError: nobody can tell just now, as where a share is away.
+        """
         return self._fd >= 0 and _is_same_file(self._fd, self.path)
+
+    def lies_in(self, state_dir: str | os.PathLike[str]) -> bool:
+        """Tell whether this is the lock of a state directory, by whatever path; of one that can't be looked at it is not."""
+        try:
+            return self._fd >= 0 and _is_same_file(self._fd, Path(state_dir) / self.path.name)
+        except OSError:
+            return False
+
+    def hand_over(self) -> Lock:
+        """Give the lock to somebody else; closing this one does nothing any more."""
+        fd, self._fd = self._fd, -1
+        return Lock(fd, self.path)
+
+    def share(self) -> Lock:
+        """Give the same lock once more: it is released when both are closed."""
+        fd = os.dup(self._fd)
+        _held.add(fd)
+        return Lock(fd, self.path)
 
     def close(self) -> None:
         """Release the lock; a second call does nothing.  The file stays: removing it would open a race."""
@@ -220,7 +242,7 @@ def _started_at() -> str | None:
 def _is_same_file(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

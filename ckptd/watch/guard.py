@@ -29,21 +29,28 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class KnownRoot(NamedTuple):
-    """What we know of a root: where it was when last seen, its id (None: never marked), and how many files it has."""
+    """What we know of a root: where it was when last seen, its id (None: never marked), and how many files it has.
 
-    dev: int
-    ino: int
+    dev and ino are None where no place is known: it was away ever since this process began, or its server is gone.
+    """
+
+    dev: int | None
+    ino: int | None
     root_id: str | None
     files: int
 
 
 class RootSight(NamedTuple):
-    """What a look at the path of a root found; dev and ino are None when there is no directory, and `why` says why."""
+    """What a look at the path of a root found; dev and ino are None when there is no directory, and `why` says why.
+
+    `is_empty` is only looked for where there is no id.
+    """
 
     dev: int | None
     ino: int | None
     root_id: str | None
     why: str = ""
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,11 @@ class Unmarked:
 
 @dataclass(frozen=True, slots=True)
 class MountChanged:
-    """The same root, by its id, at another device or inode: open it anew, watch it anew, scan it.  Nothing is lost."""
+    """The same root, by its id, at another device or inode: open it anew, watch it anew, scan it.  Nothing is lost.
+
+    Also a root without an id of which no place is known, when something lies there again: nothing else can be asked of it, and
+    as at a start the scan has its brakes.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +116,8 @@ def look(path: str | os.PathLike[str], user: int | None = None) -> RootSight:
     except OSError as error:
         return RootSight(None, None, None, os.strerror(error.errno or 0))
     try:
-        seen = os.fstat(fd)
-        return RootSight(seen.st_dev, seen.st_ino, read_root_id(fd, user))
+        seen, root_id = os.fstat(fd), read_root_id(fd, user)
+        return RootSight(seen.st_dev, seen.st_ino, root_id, is_empty=root_id is None and _is_empty(fd))
     except OSError as error:
         return RootSight(None, None, None, os.strerror(error.errno or 0))
     finally:
@@ -126,12 +137,20 @@ def judge(known: KnownRoot, sight: RootSight, files_seen: int | None = None) -> 
     is_same_place = (sight.dev, sight.ino) == (known.dev, known.ino)
     if sight.root_id is None:
         # A root that never could be marked (a read-only share) has nothing but its place to be known by.
-        return Unmarked() if known.files == 0 or (known.root_id is None and is_same_place) else Emptied(_no_id(known))
+        if known.files == 0 or (known.root_id is None and is_same_place):
+            return Unmarked()
+        is_back = known.root_id is None and known.dev is None and not sight.is_empty  # an empty one waits for its mount
+        return MountChanged() if is_back else Emptied(_no_id(known))
     if known.root_id is not None and sight.root_id != known.root_id:
         return Replaced(f"the directory has the id {sight.root_id[:8]}…, expected was {known.root_id[:8]}…")
     if files_seen == 0 and known.files >= HUNDREDS:
         return Emptied(f"{known.files:,} files were known and none is there")
     return Ok() if is_same_place else MountChanged()
+
+
+def _is_empty(fd: int) -> bool:
+    with os.scandir(fd) as entries:
+        return next(entries, None) is None
 
 
 def _no_id(known: KnownRoot) -> str:

@@ -102,11 +102,43 @@ def test_a_service_that_does_not_run_is_status_1(run, prefix):
     assert run("service", "status").status == 1
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_explains_a_failure_is_said_when_a_start_fails(run, prefix, as_json):
+    """The service needs its root, and the note about that names the cure; what was done before is told, too."""
+    prefix.places.config.parent.mkdir(parents=True)
+    prefix.places.config.write_text(f'roots = ["{prefix.directory}/away"]\nstate_dir = "{prefix.places.state_dir}"\n')
+    prefix.fail("enable --now")
+    done = run("service", "install", *(["--json"] if as_json else []))
+    assert done.status == 1
+    assert "systemctl enable ckptd.service" in done.err
+    steps, notes = (done.json["steps"], done.json["notes"]) if as_json else (done.out, done.out)
+    assert any(f"{prefix.directory}/away is not there" in note for note in (notes if as_json else [notes]))
+    assert f"wrote {prefix.places.units}/ckptd.service" in steps
+    assert "started ckptd.service" not in done.out
+
+
+def test_nothing_is_started_where_nobody_wants_it(run, prefix):
+    """--no-start: files are in place, and the way to start it is said."""
+    done = run("service", "install", "--no-start")
+    assert f"wrote {prefix.places.units}/ckptd.service\n" in done.out
+    assert "systemctl enable --now ckptd.service does that" in done.out
+    assert not [line for line in prefix.asked() if "enable" in line]
+
+
+def test_a_timer_is_kept_until_a_daemon_is_named(run, prefix):
+    """--scan once, and --daemon to go back."""
+    assert "started ckptd-scan.timer" in run("service", "install", "--scan").out
+    prefix.runs("active", unit="ckptd-scan.timer")
+    assert "nothing to do" in run("service", "install").out
+    assert "started ckptd.service" in run("service", "install", "--daemon").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("install", "--user", "--instance", "ecg"), "go without each other"),
         (("install", "--user", "--scan"), "system's service alone"),
+        (("install", "--instance", "ecg", "--daemon"), "system's service alone"),
         (("status", "--instance", "ecg", "--config", "/etc/x.toml"), "go without each other"),
         (("install", "--instance", "../etc"), "letters"),
         (("install", "--instance", "-x"), "letters"),

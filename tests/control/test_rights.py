@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -83,3 +85,20 @@ def test_the_kernel_says_who_connected():
         found = find_peer(one)
     assert (found.pid, found.uid, found.gid) == (os.getpid(), os.getuid(), os.getgid())
     assert set(os.getgroups()) | {os.getgid()} == found.groups
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it joins groups")
+@pytest.mark.parametrize(("count", "known"), [(256, 257), (257, 1)])
+def test_of_somebody_in_very_many_groups_only_the_primary_one_counts(count, known):
+    """Python asks the kernel for no more than 256; the limit takes rights away, and gives none."""
+    program = (
+        "import os, socket, sys\n"
+        "from ckptd.control.rights import find_peer\n"
+        "os.setgroups(range(70_000, 70_000 + int(sys.argv[1]))); os.setgid(60_000)\n"
+        "one, two = socket.socketpair(socket.AF_UNIX)\n"
+        "found = find_peer(one).groups\n"
+        "print(60_000 in found, len(found))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(count)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"True {known}\n"

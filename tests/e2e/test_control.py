@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import errno
 import grp
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -22,6 +24,7 @@ import pytest
 from tests.corpus import asm, zips
 from tests.e2e.running import Daemon, ckptd, run_ckptd, running, wait_for
 from tests.e2e.test_jobs import SCRUB, SlowDaemon
+from tests.e2e.test_life import BreakableDaemon
 
 pytestmark = [
     pytest.mark.root,
@@ -184,10 +187,10 @@ def test_another_daemon_is_not_asked(open_place):
         assert str(root) in done.stderr
 
 
-def talk(path, value, fds=2, raw=None):
+def talk(path, value, fds=0, raw=None):
     """Say something to the socket with some descriptors, and give the answer."""
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    end.settimeout(30)
+    end.settimeout(60)
     end.connect(str(path))
     pipes: list[int] = []
     sink = [os.open("/dev/null", os.O_WRONLY) for _ in range(fds)]
@@ -242,10 +245,12 @@ def test_what_is_no_request_gets_a_sentence(shared, raw):
 
 @pytest.mark.parametrize("count", [0, 1, 3, 16])
 def test_descriptors_that_were_not_asked_for_are_closed(shared, count):
-    """The daemon takes none: the kernel closes them."""
+    """The daemon takes none, and says so: the kernel closes them."""
     talk(shared.socket, {"what": "status"})
     before = len(os.listdir(f"/proc/{shared.pid}/fd"))
-    assert talk(shared.socket, {"what": "status"}, fds=count)["status"] == 0
+    answer = talk(shared.socket, {"what": "status"}, fds=count)
+    assert answer["status"] == (2 if count else 0)
+    assert ("none are taken" in answer["problem"]) == bool(count)
     wait_for(lambda: len(os.listdir(f"/proc/{shared.pid}/fd")) <= before, "the descriptors to be closed")
 
 
@@ -269,9 +274,9 @@ def test_silent_guests_do_not_keep_others_out(shared):
         assert talk(shared.socket, {"what": "status"})["status"] == 0
 
         def count():
-            return sum(one.laddr == str(shared.socket) for one in psutil.Process(shared.pid).net_connections("unix"))
+            return sum(one.laddr.endswith("/ctl") for one in psutil.Process(shared.pid).net_connections("unix"))
 
-        wait_for(lambda: count() < 20, "those of one user to be bounded")
+        wait_for(lambda: 1 < count() < 20, "those of one user to be bounded")
     finally:
         crowd.communicate()
 
@@ -310,34 +315,98 @@ def test_one_who_hangs_up_as_his_command_ends_does_no_harm(shared):
     wait_for(lambda: not find_asked(shared.pid), "their ends")
 
 
-def test_a_descriptor_that_takes_its_time_to_close_holds_up_nobody_else(shared):
-    """A socket that lingers for a minute is closed by whoever receives it: the daemon goes on indexing all the while."""
-    program = (
-        "import array, os, socket, struct, sys\n"
-        "server = socket.create_server(('127.0.0.1', 0))\n"
-        "one = socket.create_connection(server.getsockname()); other, _ = server.accept()\n"
-        f"os.setgroups([{GROUP}]); os.setgid({MEMBER}); os.setuid({MEMBER})\n"
-        "one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 60))\n"
-        "one.setblocking(False)\n"
-        "try:\n"
-        "    while True: one.send(bytes(1 << 16))\n"
-        "except BlockingIOError: pass\n"
-        "end = socket.socket(socket.AF_UNIX); end.connect(sys.argv[1])\n"
-        "end.sendmsg([b'{\"what\": '], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [one.fileno()]))])\n"
-        "one.close(); print('sent', flush=True); sys.stdin.read()\n"
-    )
-    guest = subprocess.Popen(
-        [sys.executable, "-c", program, str(shared.socket)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+#: Sends a socket that lingers for an hour to each of several ends, and closes its own copies; who is no member does so, too.
+LINGER = """
+import array, os, socket, struct, sys
+path, uid, groups, count = sys.argv[1], int(sys.argv[2]), [int(one) for one in sys.argv[3].split(",") if one], int(sys.argv[4])
+server = socket.create_server(("127.0.0.1", 0))
+pairs = [(socket.create_connection(server.getsockname()), server.accept()[0]) for _ in range(count)]
+os.setgroups(groups); os.setgid(uid); os.setuid(uid)
+ends = []
+for one, _ in pairs:
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    one.setblocking(False)
+    try:
+        while True: one.send(bytes(1 << 16))
+    except BlockingIOError: pass
+    ends.append(socket.socket(socket.AF_UNIX)); ends[-1].connect(path)
+    ends[-1].sendmsg([b'{"what": '], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [one.fileno()]))])
+    one.close()
+print("sent", flush=True); sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("who", ["a member", "a stranger"])
+def test_a_descriptor_that_takes_its_time_to_close_holds_up_nobody_else(shared, who):
+    """A socket that lingers is closed by whoever has it last: the daemon goes on indexing, and others are heard at once.
+
+    A stranger is let in no further than to be refused, and what he sent is closed then; the mode that would keep him out is
+    opened for that.
+    """
+    uid, groups = (MEMBER, str(GROUP)) if who == "a member" else (STRANGER, "")
+    shared.socket.chmod(0o666)
+    shared.process.send_signal(signal.SIGSTOP)  # until he has closed his own: else it is he whom it holds up
+    wait_for(lambda: psutil.Process(shared.pid).status() == psutil.STATUS_STOPPED, "the daemon to stand still")
+    arguments = [sys.executable, "-c", LINGER, str(shared.socket), str(uid), groups, "8"]
+    guest = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert guest.stdout.readline() == "sent\n"
+        shared.process.send_signal(signal.SIGCONT)
         for number in range(20):
             save(shared.roots[0] / f"{number}.pth", number)
             shared.wait_event("checkpoint.indexed", path=f"{number}.pth")
+        assert talk(shared.socket, {"what": "status"})["status"] == 0
+        status = as_user(MEMBER + 1, [GROUP], "--root", shared.roots[0], "status")
+        assert status.returncode == 0, status.stderr
         assert shared.has("daemon.unwell") is None
-        assert guest.poll() is None  # he still lingers
+        assert guest.poll() is None
     finally:
+        shared.process.send_signal(signal.SIGCONT)
         guest.communicate()
+
+
+def test_with_two_groups_strangers_cannot_even_connect(open_place):
+    """The file names both groups, as no mode can; members of either are heard."""
+    root = open_place / "models"
+    names = {"CKPTD_CONTROL__GROUP": grp.getgrgid(1).gr_name, "CKPTD_CONTROL__ADMIN_GROUP": grp.getgrgid(2).gr_name}
+    with running(root, env={**QUICK, **names}) as daemon:
+        assert not (open_place / "run" / "ctl").stat().st_mode & 0o007
+        for group in (1, 2):
+            assert as_user(MEMBER, [group], "--root", root, "status").returncode == 0
+        program = (
+            "import os, socket, sys\n"
+            f"os.setgroups([]); os.setgid({STRANGER}); os.setuid({STRANGER})\n"
+            "print(socket.socket(socket.AF_UNIX).connect_ex(sys.argv[1]))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program, str(open_place / "run" / "ctl")], capture_output=True, text=True)
+        assert done.stdout == f"{errno.EACCES}\n", done.stderr
+        assert daemon.has("control.open") is None
+
+
+def test_an_administrator_finds_a_chair_where_members_took_all(shared):
+    """Nine members with eight silent connections each: another member is told to come again, and root is heard."""
+    program = (
+        "import os, socket, sys, time\n"
+        "ends = []\n"
+        f"os.setgroups([{GROUP}])\n"
+        f"for uid in range({MEMBER}, {MEMBER} + 9):\n"
+        "    os.seteuid(0); os.setegid(uid); os.seteuid(uid)\n"
+        "    for _ in range(8):\n"
+        "        ends.append(socket.socket(socket.AF_UNIX)); ends[-1].connect(sys.argv[1])\n"
+        "print('connected', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    crowd = subprocess.Popen(
+        [sys.executable, "-c", program, str(shared.socket)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert crowd.stdout.readline() == "connected\n"
+        member = as_user(MEMBER + 20, [GROUP], "--root", shared.roots[0], "status")
+        answer = talk(shared.socket, {"what": "status"})
+        assert answer["status"] == 0
+        assert (member.returncode, "too many ask at once" in member.stderr) in {(4, True), (0, False)}
+    finally:
+        crowd.communicate()
 
 
 def test_a_command_goes_on_over_a_reload(tmp_path, open_place):
@@ -381,6 +450,225 @@ def test_a_reload_that_comes_to_nothing_says_so(tmp_path, open_place, monkeypatc
         assert run_ckptd("reload").returncode == 0
     finally:
         daemon.stop()
+
+
+@pytest.fixture
+def configured(open_place, tmp_path, monkeypatch):
+    """A daemon that has its root, and all else, from a file of settings; `write` changes the file."""
+    root, config = open_place / "models", tmp_path / "ckptd.toml"
+    root.mkdir()
+    monkeypatch.delenv("CKPTD_CONTROL__SOCKET")
+    monkeypatch.setenv("CKPTD_CONFIG", str(config))
+    daemon = Daemon(root, env=dict(QUICK))
+    daemon.names_roots = False
+    daemon.config = config
+
+    def write(roots=(root,), socket=open_place / "run" / "ctl", more=""):
+        config.write_text(f'roots = {[str(one) for one in roots]}\n{more}\n[control]\nsocket = "{socket}"\n')
+
+    write()
+    daemon.write = write
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+def test_a_reload_takes_another_root(configured, open_place):
+    """The file has one more: the daemon that has only the old one is meant all the same, and looks after both."""
+    root, other = configured.roots[0], open_place / "others"
+    other.mkdir()
+    configured.write([root, other])
+    assert [one["path"] for one in ckptd("status")["roots"]] == [str(root)]
+    done = run_ckptd("reload")
+    assert (done.returncode, done.stdout) == (0, "the new settings are in use\n"), done.stderr
+    assert [one["path"] for one in ckptd("status")["roots"]] == [str(root), str(other)]
+    for number, place in enumerate((root, other)):
+        save(place / f"{number}.pth", number)
+        configured.wait_event("checkpoint.indexed", path=f"{number}.pth")
+
+
+def test_a_pause_and_a_resume_reach_a_daemon_with_roots_of_before(configured, open_place):
+    """The same for both; who names a root means that of the daemon, and no other."""
+    (open_place / "others").mkdir()
+    configured.write([configured.roots[0], open_place / "others"])
+    assert run_ckptd("pause").returncode == 0
+    configured.wait_event("daemon.paused")
+    assert run_ckptd("--root", open_place / "others", "resume").returncode == 4
+    assert run_ckptd("--root", configured.roots[0], "resume").returncode == 0
+
+
+def test_a_reload_takes_another_place_for_the_socket(configured, open_place):
+    """Only that has changed, and nobody listens at the new place yet: the daemon is found by its state."""
+    for place in (open_place / "run" / "other", configured.roots[0] / ".ckptd" / "ctl", open_place / "run" / "ctl"):
+        configured.write(socket=place)
+        done = run_ckptd("reload")
+        assert done.returncode == 0, done.stderr
+        assert place.is_socket()
+        assert not place.is_symlink()
+        assert run_ckptd("status").returncode == 0
+    assert sorted(os.listdir(open_place / "run")) == ["ctl"]
+
+
+def test_new_roots_that_cannot_be_had_are_refused_with_their_reason(configured, open_place):
+    """At once, and for `status` afterwards; the daemon goes on with those that it has."""
+    configured.write([configured.roots[0], open_place / "nowhere"])
+    done = run_ckptd("reload")
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert "has not gone on" not in done.stderr
+    status = ckptd("status", check=False)
+    assert "nowhere" in status["settings_problem"]
+    assert [root["path"] for root in status["roots"]] == [str(configured.roots[0])]
+
+
+#: `ckptd reload` that asks how it went only when the socket is gone.
+LATE = """
+import os, sys, time
+from ckptd.cli import main, steering
+
+wait = steering._wait_for_settings
+
+def wait_late(settings, place):
+    while os.path.lexists(place):
+        time.sleep(0.02)
+    return wait(settings, place)
+
+steering._wait_for_settings = wait_late
+sys.exit(main(["reload"]))
+"""
+
+
+def test_a_reload_that_turns_the_socket_off_has_done_what_it_should(configured):
+    """Nobody is heard any more, as the settings say; SIGHUP turns it on again."""
+    configured.config.write_text(configured.config.read_text() + "enabled = false\n")
+    done = run_ckptd("reload")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert run_ckptd("status").returncode == 4
+    configured.write()
+    configured.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: run_ckptd("status").returncode == 0, "the socket")
+    configured.config.write_text(configured.config.read_text() + "enabled = false\n")
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def test_settings_that_make_no_sense_are_told_by_the_daemon(configured, open_place, monkeypatch):
+    """It is found where a daemon can be without settings, and says what is wrong; where none is found, the command does."""
+    configured.stop()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(open_place))
+    (open_place / "ckptd").mkdir()
+    configured.env["RUNTIME_DIRECTORY"] = str(open_place / "ckptd")
+    configured.config.write_text(f'roots = ["{configured.roots[0]}"]\n')
+    configured.start()
+    configured.config.write_text("rots = 1\n")
+    for word in ("reload", "pause"):
+        done = run_ckptd(word)
+        assert done.returncode == (2 if word == "reload" else 0), done.stderr
+        assert ("rots" in done.stderr) == (word == "reload")
+    assert "rots" in ckptd("status", check=False)["settings_problem"]
+    configured.stop()
+    done = run_ckptd("reload")
+    assert (done.returncode, "rots" in done.stderr) == (2, True)
+
+
+def test_who_may_not_read_the_settings_asks_the_daemon(configured, tmp_path):
+    """They are for the daemon's group alone; its socket lies where no settings have to say it, and hears members."""
+    name = f"test-{os.getpid()}"
+    config, place = configured.roots[0].parent / f"{name}.toml", Path(f"/run/ckptd-{name}")
+    configured.stop()
+    config.write_text(f'roots = ["{configured.roots[0]}"]\n')
+    config.chmod(0o640)
+    place.mkdir(mode=0o755)
+    configured.env |= {"CKPTD_CONFIG": str(config), "RUNTIME_DIRECTORY": str(place)}
+    os.chown(configured.roots[0], -1, GROUP)
+    configured.roots[0].chmod(0o2775)
+    try:
+        configured.start()
+        save(configured.roots[0] / "a.pth")
+        configured.wait_event("checkpoint.indexed", path="a.pth")
+        for verb in (["status"], ["ls"], ["pin", "a.pth"]):
+            done = as_user(MEMBER, [GROUP], "--config", config, *verb)
+            assert done.returncode == 0, done.stderr
+            refused = as_user(STRANGER, [], "--config", config, *verb)
+            assert (refused.returncode, refused.stdout) == (4, "")
+        other = configured.roots[0].parent / "other" / config.name
+        other.parent.mkdir()
+        other.touch(0o600)
+        done = as_user(MEMBER, [GROUP], "--config", other, "status")  # of the same name, so that the same place is asked
+        assert done.returncode == 4
+        assert "this daemon looks after" in done.stderr
+    finally:
+        configured.stop()
+        shutil.rmtree(place)
+
+
+def test_a_socket_that_was_removed_is_made_anew_by_a_reload(configured, open_place):
+    """Somebody tidied up: SIGHUP brings it back, and the log has it."""
+    (open_place / "run" / "ctl").unlink()
+    assert run_ckptd("status").returncode == 4
+    configured.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: run_ckptd("status").returncode == 0, "the socket")
+    configured.wait_event("control.lost")
+
+
+def test_a_second_daemon_does_not_take_the_socket_of_the_first(configured, open_place):
+    """It says in one sentence who is there, and ends; the first one is heard as before."""
+    done = run_ckptd("--root", open_place / "run" / ".." / "second", "run")
+    assert done.returncode == 1
+    second = open_place / "second"
+    second.mkdir()
+    done = run_ckptd("--root", second, "run")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "another daemon listens there" in done.stderr
+    assert [root["path"] for root in ckptd("status")["roots"]] == [str(configured.roots[0])]
+
+
+def test_a_command_goes_on_where_the_socket_moves_or_goes(configured, open_place):
+    """It is served to its end by the old one; meanwhile the new one hears others."""
+    configured.stop()
+    slow = SlowDaemon(*configured.roots, env=QUICK | SCRUB | {"CKPTD_SCHEDULE__SCRUB": ""}, cwd=PROJECT)
+    slow.names_roots = False
+    slow.start()
+    try:
+        command = [sys.executable, "-m", "ckptd", "jobs", "run", "report", "--json"]
+        for more in ({"socket": open_place / "run" / "other"}, None):
+            since = len(slow.events())
+            asked = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            slow.wait_event("control.asked", since)
+            if more is None:
+                configured.config.write_text(configured.config.read_text() + "enabled = false\n")
+            else:
+                configured.write(**more)
+            done = run_ckptd("reload")
+            assert done.returncode == 0, done.stderr
+            output, _ = asked.communicate(timeout=60)
+            assert asked.returncode == 0
+            assert json.loads(output)["outcome"] == "ok"
+        assert run_ckptd("status").returncode == 4
+    finally:
+        slow.stop()
+
+
+def test_status_says_that_the_loop_hangs(open_place):
+    """It is asked in vain, and yet `status` ends, with 1, and names it; what only the loop can do says so after a while."""
+    root = open_place / "models"
+    root.mkdir()
+    daemon = BreakableDaemon(root, env={**QUICK, "CKPTD_SOAK_BREAK": "loop"}, cwd=PROJECT).start()
+    try:
+        wait_for(lambda: run_ckptd("--root", root, "status").returncode == 0, "the first answer")
+        daemon.process.send_signal(signal.SIGUSR1)
+        done = wait_for(lambda: (done := run_ckptd("--root", root, "status")).returncode == 1 and done, "the loop to hang")
+        assert "loop: it has not come round for" in done.stdout
+        program = "from ckptd.cli import steering, main; steering._PATIENCE_SECONDS = 0.5; raise SystemExit(main())"
+        for word in ("pause", "reload"):
+            asked = subprocess.run(
+                [sys.executable, "-c", program, "--root", str(root), word], capture_output=True, text=True, timeout=120
+            )
+            assert asked.returncode == 1, asked.stderr
+            assert "has not answered within" in asked.stderr
+    finally:
+        daemon.kill()
 
 
 def test_a_socket_that_new_settings_cannot_have_leaves_the_old_one(open_place, tmp_path, monkeypatch):

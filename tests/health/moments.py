@@ -38,7 +38,10 @@ def figures(**changes: Any) -> Figures:
     values |= {"rejected": {(ROOT, "unsafe"): 1}, "rotten": {(ROOT, "rotten"): 2}, "exports": {("onnx", "verified"): 4}}
     values |= {"archives": [ArchiveFigures("verified", 2, 500)], "freezes": 1, "events": {"scrub.rotten": 2}}
     job = JobFigures("scrub", "ok", NOW - 100, 12.5, NOW - 87, NOW + 50, 86_400.0, is_overdue=True)
-    values |= {"jobs": [job, JobFigures("purge")], "durations": {"scrub": Durations().add(0.5).add(12.5).add(1e6)}}
+    values |= {
+        "jobs": [job, JobFigures("purge", is_running=True)],
+        "durations": {"scrub": Durations().add(0.5).add(12.5).add(1e6)},
+    }
     values |= {"rejections": {"unsafe": 1}, "findings": {"non-finite-weights": 3}, "verdicts": {("onnx", "failed"): 1}}
     return Figures(**(values | changes))
 

@@ -70,6 +70,8 @@ def test_every_metric_is_there_before_anything_is_known():
         ("ckptd_job_last_success_timestamp_seconds", {"name": "purge"}, None),
         ("ckptd_job_last_outcome", {"name": "scrub", "outcome": "ok"}, 1),
         ("ckptd_job_last_outcome", {"name": "scrub", "outcome": "failed"}, 0),
+        ("ckptd_job_running", {"name": "scrub"}, 0),
+        ("ckptd_job_running", {"name": "purge"}, 1),
         ("ckptd_job_overdue", {"name": "scrub"}, 1),
         ("ckptd_job_overdue", {"name": "purge"}, 0),
         ("ckptd_disk_free_bytes", {"use": "root", "directory": ROOT}, 400),

@@ -10,7 +10,7 @@ import pytest
 
 from ckptd.errors import StorageError
 from ckptd.health.page import Page
-from ckptd.health.textfile import write_textfile
+from ckptd.health.textfile import remove_leftovers, write_textfile
 from tests.health.moments import view
 
 GOOD = b"# HELP ckptd_x x\n"
@@ -48,6 +48,20 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     done.set()
     reader.join()
     assert torn == []
+
+
+def test_what_a_killed_daemon_left_is_removed_and_nothing_else(tmp_path):
+    """By its name and its age: another daemon may write just now, and others' files are others'."""
+    left, others = ".ckptd.prom.0a1b2c3d.tmp", [".ckptd.prom.new.tmp", ".other.prom.0a1b2c3d.tmp", "ckptd.prom.0a1b2c3d.tmp"]
+    for name in (left, *others):
+        (tmp_path / name).write_bytes(GOOD)
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / ".ckptd.prom.11111111.tmp").write_bytes(GOOD)
+    (tmp_path / ".ckptd.prom.22222222.tmp").mkdir()
+    os.utime(tmp_path / ".ckptd.prom.22222222.tmp", (1, 1))
+    remove_leftovers(tmp_path / "ckptd.prom")
+    assert set(os.listdir(tmp_path)) == {*others, ".ckptd.prom.11111111.tmp", ".ckptd.prom.22222222.tmp"}
+    remove_leftovers(tmp_path / "none" / "ckptd.prom")
 
 
 @pytest.mark.parametrize("make", ["write_text", "symlink", "mkdir", "mkfifo"])

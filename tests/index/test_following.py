@@ -11,7 +11,9 @@ import pytest
 
 from ckptd.index.following import Cursor, Pulse, begin_following, find_end, keep_cursors, put_cursor, read_events
 from ckptd.index.ledger import Check, put_check
-from ckptd.index.troubles import BAD_OUTCOMES, BadPlace, load_arrivals, load_bad_places
+from ckptd.index.store import Store
+from ckptd.index.troubles import BAD_OUTCOMES, BadPlace, BadRoot, load_arrivals, load_bad_roots
+from ckptd.jobs.telling.events import read_event
 from ckptd.model import GONE_STATES, Finding, PlaceState, Severity, Source, Status
 from ckptd.policy.scrub import BAD
 from tests.index.making import DAY, NOW, ROOT, digest, fill, identity, inspection
@@ -60,6 +62,29 @@ def test_a_follower_that_nobody_wants_is_forgotten(store):
         assert batch.tell(begin_following, "you", NOW).audit == 0
 
 
+def test_what_belongs_to_a_follower_stays_or_goes_with_it(store):
+    """By its name."""
+    with store.batch() as batch:
+        for name in ("me", "me/1", "you", "you/1", "you/2", "young"):
+            batch.tell(put_cursor, name, Cursor(7, NOW))
+        batch.tell(keep_cursors, ["you"])
+    with store.engine.connect() as connection:
+        names = connection.exec_driver_sql("SELECT name FROM cursors ORDER BY name").scalars().all()
+    assert names == ["you", "you/1", "you/2"]
+
+
+def test_no_row_is_named_like_another_in_any_index(store, tmp_path):
+    """Numbers begin anew in a new index, and go back with a copy: who wrote it tells."""
+    other = Store.open(tmp_path / "other.sqlite")
+    keys = []
+    for one in (store, other):
+        note(one, "one", "one")
+        keys += [event.key for event in one.ask(read_events, 0, ("one",), 10)[0]]
+    other.close()
+    assert len(set(keys)) == 4
+    assert keys[0] == f"{store.run}-{store.ask(find_end) - 1}"
+
+
 def test_a_row_that_somebody_wrote_by_hand_is_no_fault(sqlite_store):
     """Why is empty then."""
     with closing(sqlite3.connect(sqlite_store.file)) as connection, connection:
@@ -77,8 +102,30 @@ def test_the_audit_says_what_was_found(store):
         batch.record_ready(ROOT, "a.pth", identity(1), replace(one, findings=(*one.findings, *reversed(bad))), now=NOW)
         batch.record_ready(ROOT, "b.pth", identity(2), one, now=NOW, how="recalled")
     first, second = store.ask(read_events, 0, ("checkpoint.rejected",), 10)[0]
-    assert first.why == {"status": "damaged", "findings": ["non-finite-weights", "truncated"], "reason": "it ends"}
+    told = {"non-finite-weights": "NaN"}
+    assert first.why == {
+        "status": "damaged",
+        "findings": ["non-finite-weights", "truncated"],
+        "reason": "it ends",
+        "told": told,
+    }
     assert second.why == {"status": "damaged", "how": "recalled"}
+
+
+def test_weights_that_are_not_finite_are_in_the_audit_behind_whatever_else(store):
+    """A thousand findings of one kind are one, and what is told by itself is never cut off."""
+    many = tuple(Finding("unknown-global", Severity.WARNING, f"m{number}") for number in range(1_000))
+    kinds = tuple(Finding(f"kind-{number}", Severity.WARNING, "it would run code") for number in range(20))
+    nan = Finding("non-finite-weights", Severity.WARNING, "3 values are NaN")
+    with store.batch() as batch:
+        for number, before in enumerate((many, kinds)):
+            one = replace(inspection(f"x{number}"), findings=(*before, nan))
+            batch.record_ready(ROOT, f"{number}.pth", identity(number), one, now=NOW)
+    first, second = store.ask(read_events, 0, ("checkpoint.ready",), 10)[0]
+    assert first.why["findings"] == ["unknown-global", "non-finite-weights"]
+    assert second.why["findings"] == [*(f"kind-{number}" for number in range(10)), "non-finite-weights"]
+    assert second.why["reason"] == "it would run code"
+    assert read_event(second).example == "1.pth: 3 values are NaN"
 
 
 def test_what_the_scrub_found_is_bad_until_the_content_is_another(store):
@@ -89,11 +136,23 @@ def test_what_the_scrub_found_is_bad_until_the_content_is_another(store):
         for path, outcome in (("a.pth", "rotten"), ("b.pth", "unreadable"), ("c.pth", "ok"), ("d.pth", "rotten")):
             batch.tell(put_check, Check(ROOT, path, digest(path), NOW, outcome))
         batch.record_missing(ROOT, "d.pth", now=NOW)
-    found, count = store.ask(load_bad_places, 1)
-    assert (found, count) == ([BadPlace(ROOT, "a.pth", "rotten")], 2)
+    assert store.ask(load_bad_roots, 1) == [BadRoot(ROOT, 2, (BadPlace(ROOT, "a.pth", "rotten"),))]
     with store.batch() as batch:
         batch.record_ready(ROOT, "a.pth", identity(1), inspection("new"), now=NOW)
-    assert store.ask(load_bad_places, 9) == ([BadPlace(ROOT, "b.pth", "unreadable")], 1)
+    assert store.ask(load_bad_roots, 9) == [BadRoot(ROOT, 1, (BadPlace(ROOT, "b.pth", "unreadable"),))]
+
+
+def test_each_root_has_its_own_rot(store):
+    """However much there is in another one: a number, and some names."""
+    with store.batch() as batch:
+        for root, files in (("/a", 20), ("/b", 3)):
+            for number in range(files):
+                path = f"{number:02d}.pth"
+                batch.record_ready(root, path, identity(number), inspection(root + path), now=NOW)
+                batch.tell(put_check, Check(root, path, digest(root + path), NOW, "rotten"))
+    found = store.ask(load_bad_roots, 10)
+    assert [(one.root, one.files, len(one.places)) for one in found] == [("/a", 20, 10), ("/b", 3, 3)]
+    assert found[1].places[0] == BadPlace("/b", "00.pth", "rotten")
 
 
 def test_a_checkpoint_came_when_it_was_seen_or_changed_and_not_when_it_was_read_again(store):

@@ -20,12 +20,18 @@ _NO_SCHEDULE = dict.fromkeys(("retention", "purge", "scrub", "drill", "report"),
 
 @dataclass
 class Clock:
-    """Seconds since the epoch and monotonic ones; both go on by themselves, and both can be moved."""
+    """Seconds since the epoch and monotonic ones; both go on by themselves, and both can be moved.
+
+    Attributes:
+        ahead: of the real ones.
+        slept: how long the machine did, which the monotonic ones do not count.
+    """
 
     ahead: float = 0.0
+    slept: float = 0.0
 
     def wall(self) -> float:
-        return time.time() + self.ahead
+        return time.time() + self.ahead + self.slept
 
     def monotonic(self) -> float:
         return time.monotonic() + self.ahead

@@ -36,6 +36,7 @@ PLANTED = {
     "the bytes of a tensor": "PLANTED-tensor-11",
     "the content of a secret file": "PLANTED-file-12",
     "a hyperparameter": "PLANTED-hyper-13",
+    "a key in the place of its file": "whsec_UExBTlRFRA",
 }
 #: Names of people's things: in the bundle only when it is asked for.
 NAMES = {
@@ -46,6 +47,7 @@ NAMES = {
     "a group in the journal": "planted-group",
     "a file that nobody knows": "planted-unknown",
     "a member of an archive": "PlantedNet_ECG",
+    "a group of the settings": "Planted group · Planted data",
 }
 
 
@@ -67,6 +69,7 @@ def app(tmp_path, monkeypatch):
         root,
         clock=Clock(),
         notify={
+            "freshness": {NAMES["a group of the settings"]: "24h"},
             "webhook": {
                 "url": f"https://hooks.example.org/services/{PLANTED['a token in the address of a webhook']}",
                 "secret_file": str(secret_file),
@@ -105,6 +108,7 @@ def _put_systemd(place, root, monkeypatch):
         ),
         "<4>" + json.dumps({"event": "library.warned", "message": f"login password={PLANTED['a password in the log']} failed"}),
         f"plain: Authorization: Bearer {PLANTED['a bearer token in the log']}, {root}/planted-project/PlantedNet.txt",
+        f"ckptd: secret {PLANTED['a key in the place of its file']}: no credentials were given to this process",
     ]
     (place / "log").write_text("\n".join(log) + "\n")
     (place / "journalctl").write_text(f"#!/bin/sh\nexec cat {place}/log\n")
@@ -242,6 +246,12 @@ def test_nothing_out_of_the_state_of_a_stranger_is_in_a_bundle_of_root(app, tmp_
     for name in ("journal.jsonl", "index.json"):
         assert parts[name].startswith(b"not to be had: PermissionError"), name
     assert parts["runs.json"] == b"there is no index\n"
+    app.bundle(tmp_path / "again.tar.gz", [], None)
+    first, second = (
+        set(re.findall(rb"name-[0-9a-f]{10}", b"".join(one.values()))) for one in (parts, read(tmp_path / "again.tar.gz"))
+    )
+    assert first.isdisjoint(second)  # whose key he knows, he can try names out with
+    assert first
 
 
 def test_what_somebody_asked_the_daemon_for_holds_names():
@@ -275,6 +285,11 @@ def test_a_part_that_is_too_long_is_cut_and_says_so():
         ("/mnt/cluster/home/alice/x", "/mnt/cluster/home/***/x"),
         ("/srv/home and /srv/rooted stay", "/srv/home and /srv/rooted stay"),
         ("password: ", "password: "),
+        ("secret whsec_AbC+/d=: no credentials", "secret whsec_***: no credentials"),
+        ("passphrase: geheim; pwd=geheim", "passphrase: ***; pwd=***"),
+        ("aws_access_key=geheim private-key: geheim", "aws_access_key=*** private-key: ***"),
+        ("basic_auth=geheim pass=geheim", "basic_auth=*** pass=***"),
+        ("author=alice compass=north passes: 3", "author=alice compass=north passes: 3"),
         ("nothing to see: 12:30, 3 files", "nothing to see: 12:30, 3 files"),
     ],
 )
@@ -288,6 +303,8 @@ def test_texts(text, masked):
         ({"password": "x", "n": 1}, {"password": "***", "n": 1}),
         ({"webhook": {"secret": ["a", {"b": "c"}]}}, {"webhook": {"secret": "***"}}),
         ({"password": ""}, {"password": ""}),
+        ({"auth": "x", "passphrase": ["y"], "accessKey": "z"}, {"auth": "***", "passphrase": "***", "accessKey": "***"}),
+        ({"author": "x", "passes": "y"}, {"author": "x", "passes": "y"}),
         ({"has_secret": True}, {"has_secret": True}),
         ([1.5, None, False], [1.5, None, False]),
     ],
@@ -301,6 +318,13 @@ def test_a_path_keeps_its_form_and_loses_its_names():
     hidden = Masking(rename=lambda name: name.upper(), names={"path"})
     assert hidden.mask({"path": "/srv/a/b.pth", "n": 1}) == {"path": "/SRV/A/B.PTH", "n": 1}
     assert Masking(names={"path"}).mask({"path": ["/home/alice/x.pth"]}) == {"path": ["/home/***/x.pth"]}
+
+
+def test_a_table_with_names_for_keys_loses_them():
+    """Values stay; where names are left, they are left here, too."""
+    value = {"freshness": {"BiLSTM · ECG": 60.0}}
+    assert Masking(rename=lambda name: name.upper(), tables={"freshness"}).mask(value) == {"freshness": {"BILSTM · ECG": 60.0}}
+    assert Masking(tables={"freshness"}).mask(value) == value
 
 
 def test_names_in_texts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from ckptd.jobs.figures import EVENTS, STALE_SECONDS, FigureReader
 from ckptd.model import Finding, Metadata, Severity, Status
 from ckptd.proof import Verdict
 from ckptd.settings import Settings
+from ckptd.storage.lock import hold_job
 from tests.index.making import NOW, ROOT, export, identity, inspection
 from tests.jobs.stages import Clock
 
@@ -159,6 +161,45 @@ def test_the_durations_of_jobs_are_counted_once_each(store, reader):
     figures = reader.read()
     assert sum(sum(one.counts) for one in figures.durations.values()) == 4
     assert "unknown" not in figures.durations
+
+
+def test_a_run_that_goes_on_hides_nothing_of_the_one_before(store, reader):
+    """Else an alert about a failed run would end with the beginning of the next one, and come back when that fails, too."""
+    run(store, "scrub", 5, RunOutcome.FAILED)
+    with store.batch() as batch:
+        number = batch.tell(add_run, "scrub", "r", None, NOW + 100)
+    (scrub,) = list_scrub(reader, store)
+    assert (scrub.outcome, scrub.seconds, scrub.is_running, scrub.started_at) == ("failed", 5, True, NOW + 100)
+    with store.batch() as batch:
+        batch.tell(end_run, number, RunOutcome.OK, "", {}, NOW + 107)
+    (scrub,) = [one for one in reader.read().jobs if one.job == "scrub"]
+    assert (scrub.outcome, scrub.seconds, scrub.is_running, scrub.started_at) == ("ok", 7, False, NOW + 100)
+
+
+def list_scrub(reader, store):
+    """Give how the scrub stands while its process holds the lock of jobs."""
+    with hold_job(store.file.parent, "scrub"):
+        return [one for one in reader.read().jobs if one.job == "scrub"]
+
+
+def test_a_write_in_the_same_tick_of_the_clock_is_noticed(store, reader, clock, tmp_path):
+    """What was written just now is looked at once more."""
+    for number in range(20):
+        record(store, f"m{number}")
+    with store.engine.execution_options(begin="").connect() as connection:  # the log is written from its beginning again
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(RESTART)")
+    log = tmp_path / "index.sqlite-wal"
+    record(store, "a")
+    before = log.stat()
+    clock.now = before.st_mtime
+    reader.read()
+    record(store, "b")
+    os.utime(log, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert log.stat().st_size == before.st_size
+    assert reader.read().events["checkpoint.ready"] == 1
+    clock.now += 1
+    again = reader.read()
+    assert reader.read() is again
 
 
 def test_a_job_that_is_overdue_is_seen(store, reader, clock):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckptd.errors import AlreadyRunningError
-from ckptd.jobs.holding import find_job_holder, find_unlockable, hold_jobs, hold_roots
+from ckptd.jobs.holding import KeptLocks, find_job_holder, find_unlockable, hold_jobs, hold_roots
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.storage.lock import hold, is_held
 from ckptd.storage.state import ensure_state_dir
@@ -108,13 +108,13 @@ def test_a_root_that_takes_no_lock_is_told_and_watched_all_the_same(make_root, s
         assert "Is a directory" in capsys.readouterr().out
 
 
-def test_doctor_names_roots_without_a_lock(make_root, states, monkeypatch):
+def test_doctor_names_roots_without_a_lock(make_root, states):
     """Where `.ckptd` can't be written."""
     root = Path(make_root().path)
     assert find_unlockable(states[0], [root]) == []
-    monkeypatch.setattr("ckptd.jobs.holding.os.access", lambda *_args: False)  # root may write anywhere
-    assert find_unlockable(states[0], [root]) == [(root, ".ckptd can't be written")]
-    assert find_unlockable(root / ".ckptd", [root]) == []
+    refuse = lambda *_args: False  # noqa: E731 — root may write anywhere
+    assert find_unlockable(states[0], [root], refuse) == [(root, ".ckptd can't be written")]
+    assert find_unlockable(root / ".ckptd", [root], refuse) == []
 
 
 def test_a_root_with_an_incident_gets_its_lock_when_it_is_back(make_root, states):
@@ -129,3 +129,60 @@ def test_a_root_with_an_incident_gets_its_lock_when_it_is_back(make_root, states
         locks.renew(root)  # another mount of it: the old lock is given back, and does not stand in the way
         assert is_held(Path(root.path) / ".ckptd")
     assert not is_held(Path(root.path) / ".ckptd")
+
+
+def test_a_root_that_another_took_meanwhile_is_an_incident_of_its_own(make_root, states):
+    """It was away, and is not fought for; once the other one has ended it is asked for again, and taken."""
+    root, other = make_root("a"), make_root("b")
+    root.incident = "not mounted"
+    with hold_roots(states[0], [root, other]) as locks:
+        root.incident = None
+        with hold_roots(states[1], [root]):
+            locks.take_back(root)
+            assert f"process {os.getpid()}" in root.incident
+            assert other.incident is None
+        root.incident = None
+        locks.take_back(root)
+        assert root.incident is None
+        assert is_held(Path(root.path) / ".ckptd")
+
+
+def test_who_falls_back_on_what_it_had_yields_what_it_has_no_more(make_root, states):
+    """All or none is for a start; settings that were in use before are used for the rest."""
+    first, second = make_root("a"), make_root("b")
+    with hold_roots(states[1], [first]), hold_roots(states[0], [first, second], yields=True) as locks:
+        assert first.incident is not None
+        assert second.incident is None
+        assert len(locks.held) == 1
+
+
+def test_locks_that_are_kept_let_nobody_in_between(make_root, states):
+    """Neither while nobody holds them, nor when the first who takes them over fails; then they are given back."""
+    root, kept = make_root(), KeptLocks()
+    place = Path(root.path) / ".ckptd"
+    with hold(states[0]) as lock, hold_roots(states[0], [root]) as locks:
+        kept.keep((lock, *locks.held))
+    assert is_held(states[0])
+    assert is_held(place)
+    for _ in range(2):
+        with kept.hold(states[0]), hold_roots(states[0], [root], kept.hold):
+            pass
+        assert is_held(states[0])
+        assert is_held(place)
+    with kept.hold(states[0]), hold_roots(states[0], [root], kept.hold):
+        kept.close()
+        assert is_held(states[0])
+        assert is_held(place)
+    assert not is_held(states[0])
+    assert not is_held(place)
+
+
+def test_what_is_not_kept_is_taken(make_root, states):
+    """Other settings have other directories."""
+    kept = KeptLocks()
+    with hold(states[0]) as lock:
+        kept.keep([lock])
+    with kept.hold(states[1]):
+        assert is_held(states[1])
+    assert not is_held(states[1])
+    kept.close()

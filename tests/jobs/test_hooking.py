@@ -18,7 +18,7 @@ from ckptd.jobs.hooking import open_side
 from ckptd.jobs.hooks import papers
 from ckptd.jobs.hooks.papers import write_paper
 from ckptd.jobs.record_json import marks_to_json, record_to_json
-from ckptd.jobs.sides import Beside, open_sides
+from ckptd.jobs.sides import Beside, forget_followers, open_sides
 from ckptd.model import Source, Status
 from ckptd.proof import Export, Verdict
 from ckptd.settings import load_settings
@@ -302,7 +302,9 @@ def test_hooks_that_were_switched_off_have_missed_nothing_when_they_are_back(tmp
         one.stop()
         off = load_settings(None, {"roots": [str(one.root)], "control": {"enabled": False}}, {})
         engine = type("Engine", (), {"store": one.store})()
-        assert open_sides(Beside(off, engine, one.selector, one.board, None)) == []
+        beside = Beside(off, engine, one.selector, one.board, None)
+        assert open_sides(beside) == []
+        forget_followers(beside)
         ready(one.store, "meanwhile.pth")
         one.start()
         one.go_on(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -157,3 +158,15 @@ def test_the_environment_of_the_child_changes_nothing(monkeypatch, tmp_path):
     passed = settings_to_json(load_settings(None, {"roots": [str(tmp_path)]}, {}))
     monkeypatch.setenv("CKPTD_POLICY__MODE", "apply")
     assert settings_from_json(passed).policy.mode == "plan"
+
+
+def test_a_child_whose_end_no_descriptor_tells_is_watched_all_the_same(launch, monkeypatch):
+    """Whatever the kernel says to the question for one: the child runs by then."""
+
+    def refuse(_pid):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    child = launch()
+    assert child.exit_fd == -1
+    assert child.end(60.0) is not None

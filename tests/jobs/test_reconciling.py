@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
+from contextlib import closing, contextmanager
 
 import pytest
 
+from ckptd.errors import WorkerError
+from ckptd.jobs import recording
 from ckptd.model import PlaceState
 from tests.jobs.stages import names, staged
 from tests.jobs.test_ingest import save
@@ -164,3 +169,92 @@ def test_polling_that_finds_nothing_is_no_news(models):
         stages.reconcile("polling")
         levels = [entry["log_level"] for entry in stages.log if entry["event"] == "scan.finished"]
         assert levels == ["info", "debug", "info"]
+
+
+@contextmanager
+def locked(stages):
+    """Hold the index for writing, as another process may for long."""
+    with closing(sqlite3.connect(stages.store.file, isolation_level=None)) as other:
+        with stages.store.engine.connect() as connection:  # the one that is used again
+            connection.exec_driver_sql("PRAGMA busy_timeout=1")
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def test_what_can_not_be_written_is_noted_once_however_often_it_is_seen(models):
+    """A root on a share is looked at twice a minute, and a full disk may last a day."""
+    with staged(models) as stages:
+        fill(stages, 50)
+        with locked(stages):
+            for number in range(5):
+                (models / f"m{number}.pth").unlink()
+            os.mkfifo(models / "odd.pth")
+            for _ in range(20):
+                stages.reconcile("polling")
+                assert stages.ingest.unwritten == 6
+            assert set(states(stages).values()) == {"ready"}
+            assert stages.rescans == []
+        stages.settle(5.0)
+        assert stages.ingest.unwritten == 0
+        assert list(states(stages).values()).count("missing") == 5
+        assert stages.rescans == [(0, "index")]  # for what came in the meantime
+        assert len(names(stages.log, "checkpoint.vanished")) == 5
+
+
+def test_events_note_no_more_than_there_is_room_for_while_the_index_can_not_be_written(models, monkeypatch):
+    """What is told of then is found by the full picture that is asked for afterwards, once."""
+    monkeypatch.setattr(recording, "MOST_WAITING", 8)
+    with staged(models) as stages:
+        fill(stages, 3)
+        with locked(stages):
+            os.mkfifo(models / "odd.pth")
+            for _ in range(20):
+                stages.hint("odd.pth")
+                stages.settle(2.0)
+            assert stages.ingest.unwritten == 8
+            (models / "m0.pth").unlink()
+            stages.hint("m0.pth")
+            stages.settle(2.0)
+            assert stages.ingest.unwritten == 8
+            (models / "m1_metadata.json").unlink()
+            stages.ingest.upkeep.expect((0, "m1.pth"))
+            stages.settle(2.0)
+            assert stages.ingest.unwritten == 8
+            assert not (models / "m1_metadata.json").exists()
+        stages.settle(5.0)
+        assert (models / "m1_metadata.json").exists()
+        assert stages.rescans == [(0, "index")]
+        assert states(stages)["m0.pth"] == "ready"
+        stages.reconcile("index")
+        assert states(stages)["m0.pth"] == "missing"
+
+
+def test_of_what_is_gone_nothing_is_held(models, monkeypatch):
+    """A training run may leave and lose thousands of names in a year; each stage forgets them with the next full picture."""
+    with staged(models) as stages:
+        fill(stages, 2)
+        for number in range(50):
+            save(models / "deep" / f"{number}.pth", seed=number)
+            stages.reader.errors[f"deep/{number}.pth"] = WorkerError("a worker was killed")
+            stages.ingest.upkeep.expect((0, f"deep/{number}.pth"), delay=1e9)
+            stages.ingest.read_again((0, f"deep/{number}.pth"))
+            stages.ingest.upkeep._troubled.add((0, "deep"))
+        stages.settle(0.0)
+        ingest = stages.ingest
+        assert len(ingest._failures) == 50
+        shutil.rmtree(models / "deep")
+        ingest.read_again((0, "deep/7.pth"))
+        ingest.losses.expect_move(0, "m0.pth", "deep/8.pth")
+        stages.reconcile("schedule")
+        held = (ingest._failures, ingest._recalling._unbelieved, ingest._recalling._words, ingest.losses._moves)
+        assert [len(one) for one in (*held, ingest.upkeep._due, ingest.upkeep._troubled)] == [0] * 6
+
+
+def test_of_what_can_not_be_looked_at_all_is_held(models):
+    """A directory that is closed for a while hides its files, and is no reason to forget how often they failed."""
+    places = {(0, "shut/a.pth"), (0, "gone/a.pth"), (1, "gone/a.pth")}
+    with staged(models) as stages:
+        stages.ingest._recalling._unbelieved |= places
+        stages.ingest.keep_only(0, {}, {"shut"})
+        assert stages.ingest._recalling._unbelieved == places - {(0, "gone/a.pth")}

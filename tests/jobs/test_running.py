@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from ckptd.errors import AlreadyRunningError, IndexUnavailableError, RootLostError, UsageError
+from ckptd.errors import AlreadyRunningError, IndexUnavailableError, RootLostError, StorageError, UsageError
 from ckptd.index.runs import RunOutcome, add_run, load_past, load_runs
 from ckptd.index.store import Store
 from ckptd.jobs.holding import hold_jobs
@@ -18,6 +18,7 @@ from ckptd.jobs.running.run import JobPlace, open_context, recover_jobs, run_job
 from ckptd.jobs.schedule import find_timetables
 from ckptd.logs import configure_logs
 from ckptd.settings import load_settings
+from ckptd.storage.state import ensure_state_dir
 from tests.jobs import jobs_of_tests
 
 
@@ -186,11 +187,32 @@ def test_there_is_no_such_job(place):
         run_job(place, "scrap", go_on)
 
 
-def test_a_root_that_is_not_there_runs_nothing(place, ask):
+def test_a_root_that_is_not_there_runs_nothing_where_the_state_lies_in_it(place, ask):
     """The error says which; no row is written."""
     place.settings.roots[0].rename(place.settings.roots[0].with_name("away"))
-    with pytest.raises(RootLostError, match="models"):
+    with pytest.raises(StorageError, match="models"):
         run_job(place, "scrub", go_on)
+
+
+def test_a_root_that_is_not_there_is_left_out_by_name(tmp_path, log):
+    """One that the index knows; one that nobody ever saw is a slip in the settings."""
+    here, away = tmp_path / "here", tmp_path / "away"
+    here.mkdir()
+    away.mkdir()
+    settings = load_settings(None, {"roots": [str(here), str(away)]}, {})
+    place = JobPlace(settings, here / ".ckptd", "index.sqlite", jobs_of_tests.JOBS, now=lambda: 1_000.0)
+    jobs_of_tests.called.clear()
+    store = Store.open(ensure_state_dir(place.state_dir) / place.index)
+    away.rmdir()
+    with pytest.raises(RootLostError, match="away"):
+        run_job(place, "scrub", go_on)
+    store.save_root(str(away), "a" * 32)
+    store.close()
+    run_job(place, "scrub", go_on)
+    ((_, context),) = jobs_of_tests.called
+    assert [root.incident for root in context.roots] == [None, "No such file or directory"]
+    left_out = [event for event in events(log) if event["event"] == "root.left_out"]
+    assert [(event["root"], event["reason"]) for event in left_out] == [(str(away), "No such file or directory")]
 
 
 def test_the_end_is_written_down_when_the_index_can_be_written_again(place, ask, monkeypatch):

@@ -153,6 +153,18 @@ def test_the_textfile_has_what_metrics_has(opened, tmp_path, clock):
     wait_for(lambda: path.exists() and b"ckptd_ready 1.0" in path.read_bytes(), "the textfile")
 
 
+def test_a_dead_share_keeps_no_textfile_from_being_written(opened, tmp_path, monkeypatch):
+    """It says how the daemon stands, and by an old time that a disk does not answer."""
+    dead = threading.Event()
+    monkeypatch.setattr(serving_health, "measure_disks", lambda _directories: dead.wait(60.0) and ())
+    side, board = opened(listen="", textfile=tmp_path / "ckptd.prom", refresh_seconds=0.1)
+    board.publish(standing())
+    side.step()
+    wait_for((tmp_path / "ckptd.prom").exists, "the textfile")
+    assert not dead.is_set()
+    dead.set()
+
+
 def test_a_daemon_that_serves_nothing_imports_nothing_of_it():
     """What is switched off weighs nothing."""
     code = (

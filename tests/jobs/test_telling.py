@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ckptd.index.following import Event
 from ckptd.index.runs import JobPast, JobRun, RunOutcome
-from ckptd.index.troubles import BadArchive, BadPlace
+from ckptd.index.troubles import BadArchive, BadPlace, BadRoot
 from ckptd.jobs.standing import Phase, RootStanding, Standing
 from ckptd.jobs.telling.events import WANTED, is_arrival, read_event
 from ckptd.jobs.telling.states import (
@@ -43,6 +45,12 @@ def event(what, **why):
         (event("checkpoint.ready", findings=["non-finite-weights"], how="moved"), None, ""),
         (event("checkpoint.ready", findings=["non-finite-weights"], how="described"), None, ""),
         (event("checkpoint.ready", findings="non-finite-weights"), None, ""),
+        (event("checkpoint.ready", findings=["non-finite-weights"], reason="old"), "weights-not-finite", "a.pth: old"),
+        (
+            event("checkpoint.ready", findings=["x", "non-finite-weights"], reason="x", told={"non-finite-weights": "NaN"}),
+            "weights-not-finite",
+            "a.pth: NaN",
+        ),
         (event("export.failed", target="onnx", reason="differs"), "export-failed", "a.pth as onnx: differs"),
         (event("export.error", target="onnx", reason=3), "export-failed", "a.pth as onnx"),
         (event("export.verified", target="onnx"), None, ""),
@@ -89,6 +97,15 @@ def test_the_daemon_knows_its_roots_its_settings_and_its_index():
     }
 
 
+def test_a_root_that_was_not_looked_at_is_frozen_as_before():
+    """After a start nobody knows its losses yet; once it was looked at, what it says counts."""
+    new, looked = root("/r\x1b"), replace(root("/s"), rescanned_at=NOW)
+    standing = Standing(NOW, Phase.RUNNING, "0", 1, NOW, roots=(new, looked))
+    frozen = find_standing_states(standing, {r"/r\x1b", "/s", "/gone"})["root-frozen"]
+    assert [state.subject for state in frozen] == ["/r\x1b"]
+    assert find_standing_states(standing)["root-frozen"] == []
+
+
 def past(outcome, number=1, reason="why"):
     return JobPast(counting=JobRun(number, "scrub", "run", None, NOW, NOW, outcome, reason))
 
@@ -118,18 +135,22 @@ def test_a_disk_is_low_until_it_has_a_little_more():
     assert subjects(find_disk_states(disks, 100, ("/t", "/s"))) == {"disk-low": ["/s", "/t"]}
     assert subjects(find_disk_states([Disk("/t", 105)], 100, ("/t",))) == {"disk-low": []}
     assert subjects(find_disk_states([Disk("/t", 0)], 0, ("/t",))) == {"disk-low": []}
+    assert subjects(find_disk_states([], 100, ("/t", "/s"), ("/t", "/u"))) == {"disk-low": ["/t"]}
 
 
 def test_rot_and_bad_archives_are_folded_by_place_and_news_when_there_is_more():
     """With the names as examples."""
-    bad = [BadPlace("/r", "a.pth", "rotten"), BadPlace("/r", "b.pth", "unreadable"), BadPlace("/s", "c.pth", "rotten")]
-    states = find_kept_states(bad, 3, [BadArchive("/a", "1.tar.gz", "damaged"), BadArchive("/a", "2.tar.gz", "missing")])
+    places = (BadPlace("/r", "a.pth", "rotten"), BadPlace("/r", "b.pth", "unreadable"))
+    bad = [BadRoot("/r", 2, places), BadRoot("/s", 1, (BadPlace("/s", "c.pth", "rotten"),))]
+    states = find_kept_states(bad, [BadArchive("/a", "1.tar.gz", "damaged"), BadArchive("/a", "2.tar.gz", "missing")])
     assert subjects(states) == {"bit-rot": ["/r", "/s"], "archive-damaged": ["/a"]}
     assert states["bit-rot"][0].examples == ("a.pth: rotten", "b.pth: unreadable")
     assert states["bit-rot"][0].text == "2 checkpoints, first a.pth: rotten"
     assert states["bit-rot"][1].text == "c.pth: rotten"
-    more = find_kept_states(bad, 4, [])
+    more = find_kept_states([BadRoot("/r", 30, places), bad[1]], [])
     assert more["bit-rot"][0].mark != states["bit-rot"][0].mark
+    assert more["bit-rot"][0].text == "30 checkpoints, first a.pth: rotten"
+    assert more["bit-rot"][1] == states["bit-rot"][1]  # what is so in another root is no news of this one
 
 
 @pytest.mark.parametrize(

@@ -396,3 +396,24 @@ def test_sockets_in_the_root_are_not_talked_to(place):
         with pytest.raises(BlockingIOError):
             listening.accept()
     place.assert_untouched()
+
+
+def test_no_socket_is_made_where_he_could_put_another_in_its_place(open_place):
+    """The settings name a place in a root that everybody writes to: one sentence, and nothing of root is given to anybody."""
+    root, socket_path = open_place.root, open_place.root / "run"
+    done = run_ckptd("--root", root, "run", env={"CKPTD_CONTROL__SOCKET": str(socket_path)})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "others may write to its directory" in line
+    assert not socket_path.exists()
+    open_place.assert_untouched()
+
+
+def test_a_link_of_his_in_the_place_of_the_socket_leads_nowhere(place):
+    """Be the directory sticky or not: what it leads to keeps its mode and its group."""
+    do("os.symlink(f'{sys.argv[2]}/secret.pth', f'{sys.argv[1]}/run')", place.root, place.outside)
+    done = run_ckptd("--root", place.root, "run", env={"CKPTD_CONTROL__SOCKET": str(place.root / "run")})
+    assert done.returncode == 1
+    assert "control.socket" in done.stderr
+    assert (place.root / "run").is_symlink()
+    place.assert_untouched()

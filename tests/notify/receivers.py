@@ -54,6 +54,7 @@ class Hook:
         status: what it answers.
         location: of a redirect.
         hold: set to let requests go that wait; a slow server is one that is not let go.
+        end: set to let answers end; one that is not set keeps the connection open behind its thanks.
     """
 
     port: int = 0
@@ -65,6 +66,7 @@ class Hook:
     location: str = ""
     drip: bool = False
     hold: threading.Event = field(default_factory=threading.Event)
+    end: threading.Event = field(default_factory=threading.Event)
     scheme: str = "http"
 
     @property
@@ -88,24 +90,26 @@ class Hook:
 def http_receiver(port: int = 0, context: ssl.SSLContext | None = None, **values: Any) -> Iterator[Hook]:
     """Run an HTTP server for as long as the block lasts."""
     hook = Hook(**values)
-    if "hold" not in values:
-        hook.hold.set()
+    for name in {"hold", "end"} - set(values):
+        getattr(hook, name).set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             hook.hold.wait(PATIENCE_SECONDS)
             hook.ids.append(self.headers["webhook-id"])
+            if hook.status == 200:  # noted before it is answered: who sent it goes on at once
+                hook.verified.append(verify(self.headers, body))
+                hook.got.append(json.loads(body))
+            else:
+                hook.refused += 1
             self.send_response(hook.status)
             if hook.location:
                 self.send_header("Location", hook.location)
             self.end_headers()
             if hook.status == 200:
-                hook.verified.append(verify(self.headers, body))
-                hook.got.append(json.loads(body))
                 self.wfile.write(b"thanks" * (1 << 20 if hook.drip else 1))
-            else:
-                hook.refused += 1
+                hook.end.wait(PATIENCE_SECONDS)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -127,6 +131,7 @@ def http_receiver(port: int = 0, context: ssl.SSLContext | None = None, **values
         yield hook
     finally:
         hook.hold.set()
+        hook.end.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -180,7 +185,7 @@ class Mailbox:
 
 @contextmanager
 def mail_receiver(
-    context: ssl.SSLContext | None = None, *, security: str = "starttls", password: str = ""
+    context: ssl.SSLContext | None = None, *, security: str = "starttls", password: str = "", without: str = ""
 ) -> Iterator[Mailbox]:
     """Run a mail server for as long as the block lasts."""
     box = Mailbox()
@@ -191,6 +196,7 @@ def mail_receiver(
         return AuthResult(success=data.password.decode() == password, handled=False)
 
     options: dict[str, Any] = {"authenticator": authenticate, "auth_required": bool(password), "auth_require_tls": True}
+    options["auth_exclude_mechanism"] = [without] if without else []
     if security == "starttls":
         options |= {"tls_context": context, "require_starttls": context is not None}
     controller = Controller(

@@ -75,6 +75,34 @@ def test_who_logs_in_does_so_over_tls_with_the_secret(certificate, tmp_path):
     assert box.logins[0] == ("ckptd", "hush")
 
 
+@pytest.mark.parametrize("way", ["PLAIN", "LOGIN"])
+def test_a_password_that_is_no_ascii_logs_in(certificate, tmp_path, way):
+    """In UTF-8; and one that is wrong is refused without a word of it."""
+    for name, text in (("right", "hüsh☃"), ("wrong", "gueß")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    with mail_receiver(certificate.context, password="hüsh☃", without="LOGIN" if way == "PLAIN" else "PLAIN") as box:
+        email(box, certificate, username="ckptd", password_file=str(tmp_path / "right")).deliver(message())
+        with pytest.raises(UndeliveredError, match="refuses the login") as caught:
+            email(box, certificate, username="ckptd", password_file=str(tmp_path / "wrong")).deliver(message())
+    assert "ß" not in str(caught.value)
+    assert "xdf" not in str(caught.value)
+    assert len(box.mails) == 1
+    assert box.logins[0] == ("ckptd", "hüsh☃")
+
+
+def test_what_can_not_be_written_as_a_server_wants_it_is_told_without_it(certificate, monkeypatch):
+    """Python names the characters, and they may be a secret's."""
+
+    def refuse(*_):
+        raise UnicodeEncodeError("ascii", "hüsh", 1, 2, "ordinal not in range(128)")
+
+    monkeypatch.setattr("smtplib.SMTP.send_message", refuse)
+    with mail_receiver(certificate.context) as box, pytest.raises(UndeliveredError, match="can't be written") as caught:
+        email(box, certificate).deliver(message())
+    assert "xfc" not in str(caught.value)
+
+
 def test_a_mail_that_is_refused_is_told(certificate):
     """In the server's words, escaped."""
     with mail_receiver(certificate.context) as box:

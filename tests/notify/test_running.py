@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from ckptd.notify.delivering import start_delivery
 from ckptd.notify.running import MOST_OUTPUT, run_command, start_command
 from tests.e2e.running import has_ended
+from tests.notify.making import message
 from tests.notify.receivers import until
 
 PROJECT = Path(__file__).parents[2]
@@ -112,10 +114,22 @@ def test_a_command_ends_when_we_are_killed(script, tmp_path):
     until(lambda: has_ended(int(pid)), "its end")
 
 
+def test_a_command_of_a_channel_leaves_nothing_behind_when_its_sender_is_to_end(script, tmp_path):
+    """Its group is not that of the sender: that one is asked to end, and ends it before."""
+    command = script(f"sleep 600 & echo $! > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/child; sleep 600")
+    running = start_delivery("command", {"command": command, "timeout_seconds": 600}, [message().to_json()])
+    child = int(until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text(), "the command to start"))
+    running.ask()
+    until(running.has_ended, "the sender to end")
+    running.finish()
+    until(lambda: has_ended(child), "its child to end")
+
+
 def test_nothing_waits_but_who_asks_for_it(script):
     """A loop sees by the descriptors when there is something to do."""
     running = start_command(script("sleep 0.2; echo done"), b"")
     assert not running.has_ended()
     while not running.has_ended():
         assert select.select(running.fds, [], [], 60.0)[0]
+        running.read()
     assert running.finish().output == "done\n"

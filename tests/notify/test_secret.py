@@ -71,6 +71,13 @@ def test_a_file_of_another_user_is_refused(place):
         read_secret(str(path), {})
 
 
+def test_a_key_in_the_place_of_its_file_is_not_shown():
+    """Somebody takes secret_file for the place of the secret; what he sees then stands in logs, too."""
+    with pytest.raises(SettingsError, match="LoadCredential") as caught:
+        read_secret("whsec_aHVzaA", {})
+    assert "aHVzaA" not in str(caught.value)
+
+
 def test_a_secret_shows_itself_to_nobody():
     """Not in a log, not in a traceback, not in a format."""
     secret = Secret("hush")

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 
 import pytest
 
@@ -92,6 +93,13 @@ def test_an_answer_that_is_no_yes_is_none(status):
 def test_an_endless_answer_is_not_read():
     """Six megabytes of thanks are nobody's memory."""
     with http_receiver(drip=True) as hook:
+        webhook(url=hook.url).deliver(message())
+    assert len(hook.got) == 1
+
+
+def test_an_answer_that_does_not_end_is_one_all_the_same():
+    """It said that the message was taken; to send it for three days would be a flood."""
+    with http_receiver(end=threading.Event()) as hook:
         webhook(url=hook.url).deliver(message())
     assert len(hook.got) == 1
 

@@ -1,7 +1,8 @@
 """Run the commands of a page of docs/ops as they are written, on a machine that is made for it.
 
 In a mount namespace of its own /etc, /var/lib, /srv, /mnt and /opt are layers that vanish with it; `systemctl` starts and stops
-a real daemon; `pip` says which version is installed.
+a real daemon; `pip` says which version is installed; `ckptd service install` notes the settings by which a unit would be
+confined, and by others the service does not start.
 
 The user `ckptd` is a stand-in: it has the number 0 and the rights of root, since the interpreter of the tests may lie where no
 other user may enter.  So nothing here shows whose files they are; that `runuser -u ckptd` can work in a root that people share
@@ -26,7 +27,12 @@ _LAYERS = ("/etc", "/var/lib", "/srv", "/mnt", "/opt")
 NEXT = "9998"
 #: The real program; the next version is the same, and has one more schema.
 _CKPTD = """#!/bin/sh
-if [ "$1" = service ]; then exit 0; fi
+if [ "$1" = service ]; then
+    cp /etc/ckptd/ckptd.toml /opt/ckptd/installed.toml
+    case "$*" in *--no-start*) exit 0 ;; esac
+    if [ -e /opt/ckptd/pid ]; then exit 0; fi
+    exec systemctl start ckptd
+fi
 if [ -e /opt/ckptd/is-next ]; then
     exec {python} -c 'import sys; from ckptd.index import migrate
 migrate.REVISIONS, migrate.SCRIPTS = (*migrate.REVISIONS, "{next}"), "{scripts}"
@@ -50,6 +56,10 @@ case "$1" in
             rm /opt/ckptd/pid
         fi ;;
     start)
+        if ! cmp /etc/ckptd/ckptd.toml /opt/ckptd/installed.toml; then
+            echo "what the unit lets be written comes from other settings" >&2
+            exit 1
+        fi
         : >/opt/ckptd/log
         CKPTD_LOG__FORMAT=json setsid ckptd run </dev/null >>/opt/ckptd/log 2>&1 &
         echo $! >/opt/ckptd/pid
@@ -132,6 +142,7 @@ def play(place: Path, script: str) -> str:
         "echo 'ckptd:x:0:0::/nonexistent:/usr/sbin/nologin' >>/etc/passwd; echo 'ckptd:x:0:' >>/etc/group",
         "mkdir -p /etc/ckptd /opt/ckptd/bin /srv/trained_models /mnt/archives; install -d -m 0700 /var/lib/ckptd",
         f"cp {programs}/* /opt/ckptd/bin/; printf %s '{_SETTINGS}' >/etc/ckptd/ckptd.toml",
+        "ckptd service install --no-start",
         "trap 'systemctl stop ckptd' EXIT",
     ]
     environ = {

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptd.service import drop_in
 from ckptd.service.drop_in import Reach, find_readable, find_writable, hidden, render_drop_in
 from ckptd.settings.load import LoadedSettings
 
@@ -66,9 +67,18 @@ def test_groups_are_joined():
     assert "SupplementaryGroups=ml vision\n" in render_drop_in(Reach((Path("/srv/a"),), (), ("ml", "vision")))
 
 
+def test_a_root_behind_a_home_that_is_a_link_is_shown(tmp_path, monkeypatch):
+    """By its real path, as systemd hides the real home."""
+    (tmp_path / "data" / "ada").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("data")
+    monkeypatch.setattr(drop_in, "HOMES", (tmp_path / "home",))
+    text = render_drop_in(Reach((tmp_path / "data" / "ada",)))
+    assert f"ProtectHome=tmpfs\nBindPaths=-{tmp_path}/data/ada\n" in text
+
+
 @pytest.mark.parametrize(
     ("path", "is_hidden"), [("/home", True), ("/root/x", True), ("/homes", False), ("/run/user/1/x", True)]
 )
 def test_homes_are_known_by_whole_names(path, is_hidden):
     """What begins with the same letters is another directory."""
-    assert bool(hidden([Path(path)])) is is_hidden
+    assert bool(hidden([Path(path)], drop_in.HOMES)) is is_hidden

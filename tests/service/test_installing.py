@@ -151,23 +151,51 @@ def test_a_link_on_the_way_to_a_new_root_is_not_followed(prefix):
 
 
 @pytest.fixture
-def shared(prefix, monkeypatch):
-    """Have the root be shared by the groups that are given."""
+def shared(monkeypatch):
+    """Give a table by which directories belong to groups: last part of the path → the group's name and number."""
+    groups: dict[str, tuple[str, int]] = {}
+    look = surroundings.look_at
 
-    def share(*groups: str) -> None:
-        monkeypatch.setattr(installing, "find_groups", lambda _: groups)
+    def look_at(path: Path) -> surroundings.Directory:
+        seen, group = look(path), groups.get(path.name)
+        if group is None or seen.mode is None:
+            return seen
+        return dataclasses.replace(seen, mode=0o2770, group=group[0], gid=group[1])
 
-    return share
+    monkeypatch.setattr(surroundings, "look_at", look_at)
+    return groups
+
+
+def configure(prefix: Prefix, *roots: str, further: str = "", name: str = "ckptd") -> None:
+    """Write settings with roots below the directory of the test, which are made."""
+    paths = [prefix.directory / root for root in roots]
+    for path in paths:
+        path.mkdir(parents=True, exist_ok=True)
+    config = prefix.places.config.with_name(f"{name}.toml")
+    config.parent.mkdir(parents=True, exist_ok=True)
+    named = ", ".join(f'"{path}"' for path in paths)
+    config.write_text(f'roots = [{named}]\nstate_dir = "{prefix.places.state_dir}"\n{further}')
+
+
+def install_instance(prefix: Prefix, name: str) -> tuple[str, ...]:
+    """Install the instance of a name, by settings that are there or with a root of its own, and give what was noted."""
+    config = prefix.places.config.with_name(f"{name}.toml")
+    places = dataclasses.replace(prefix.places, service=f"ckptd@{name}.service", config=config)
+    order = Order(places, () if config.exists() else (prefix.directory / name,))
+    plan = prepare_install(order, prefix.around, prefix.manager)
+    carry_out(prefix, plan)
+    return plan.notes
 
 
 def test_the_user_of_the_service_is_in_the_groups_that_share_the_roots(prefix, shared):
-    """So that a command said as that user can do what the service can; joined once, and not left by itself."""
-    shared("vision", "ml", "1005", "domain users")
+    """So that a command said as that user can do what the service can; a group whose name is none goes by its number."""
+    shared |= {"a": ("vision", 1001), "b": ("ml", 1002), "c": ("1005", 1005), "d": ("domain users", 1006), "e": ("50%", 1007)}
+    configure(prefix, "a", "b", "c", "d", "e")
     install(prefix)
     assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("ml", "vision")
     assert f"systemd-sysusers {prefix.places.sysusers}" in prefix.asked()
-    assert "SupplementaryGroups=vision ml 1005" in text(prefix, DROP_IN)
-    shared("vision", "ecg")
+    assert "SupplementaryGroups=vision ml 1005 1006 1007\n" in text(prefix, DROP_IN)
+    shared["c"] = ("ecg", 1005)
     install(prefix)
     assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("ecg", "ml", "vision")
     assert f"systemd-sysusers {prefix.places.sysusers}" in prefix.asked()
@@ -175,14 +203,153 @@ def test_the_user_of_the_service_is_in_the_groups_that_share_the_roots(prefix, s
     assert install(prefix)[0] == 0
 
 
+def test_the_groups_of_archives_are_joined_too(prefix, shared):
+    """Whatever the settings have written to is to be written to."""
+    shared["archives"] = ("backup", 1009)
+    (prefix.directory / "archives").mkdir()
+    configure(prefix, "a", further=f'archive.directory = "{prefix.directory}/archives"\n')
+    install(prefix)
+    assert "SupplementaryGroups=backup\n" in text(prefix, DROP_IN)
+
+
 def test_a_service_beside_another_takes_no_group_away(prefix, shared):
     """One file makes the user of all of them."""
-    shared("ml")
+    shared |= {"models": ("ml", 1001), "ecg": ("heart", 1002)}
+    configure(prefix, "models")
     install(prefix)
-    shared("ecg")
-    ecg = dataclasses.replace(prefix.places, service="ckptd@ecg.service", config=prefix.places.config.with_name("ecg.toml"))
-    carry_out(prefix, prepare_install(Order(ecg, (prefix.directory / "ecg",)), prefix.around, prefix.manager))
-    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("ecg", "ml")
+    configure(prefix, "ecg", name="ecg")
+    install_instance(prefix, "ecg")
+    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("heart", "ml")
+    install(prefix)
+    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("heart", "ml")
+
+
+def test_a_group_that_nothing_needs_is_given_up(prefix, shared, monkeypatch):
+    """The next boot does not let the service in again; whom it is in already, only a person can take out, and is told."""
+    shared |= {"a": ("vision", 1001), "b": ("ml", 1002)}
+    configure(prefix, "a", "b")
+    install(prefix)
+    monkeypatch.setattr(installing, "find_user", lambda: surroundings.ServiceUser(997, frozenset({997, 1001, 1002})))
+    monkeypatch.setattr(grp, "getgrnam", lambda name: {"ml": grp.struct_group(("ml", "", 1002, []))}[name])
+    configure(prefix, "a")
+    (told,) = [note for note in install(prefix)[1] if "gpasswd" in note]
+    assert told.endswith("gpasswd -d ckptd ml")
+    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("vision",)
+    assert "SupplementaryGroups=vision\n" in text(prefix, DROP_IN)
+
+
+def test_no_group_is_given_up_while_it_is_not_known_who_needs_it(prefix, shared):
+    """A root whose disk is away, and settings of another service that can't be read."""
+    shared |= {"a": ("vision", 1001), "b": ("ml", 1002)}
+    configure(prefix, "a", "b")
+    install(prefix)
+    (prefix.directory / "b").rmdir()
+    install(prefix)
+    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("ml", "vision")
+    configure(prefix, "ecg", name="ecg")
+    install_instance(prefix, "ecg")
+    configure(prefix, "a")
+    prefix.places.config.with_name("ecg.toml").write_text("rots = 1\n")
+    install(prefix)
+    assert read_members(text(prefix, "sysusers.d/ckptd.conf")) == ("ml", "vision")
+
+
+def test_each_directory_that_the_service_can_not_use_is_named(prefix, monkeypatch):
+    """Before a job of the night fails: archives that are not there, a state that others can read, somebody's directory."""
+    monkeypatch.setattr(installing, "find_user", lambda: surroundings.ServiceUser(os.getuid() + 1))
+    for name in ("state", "metrics"):
+        (prefix.directory / name).mkdir(mode=0o750)
+    further = f'archive.directory = "{prefix.directory}/archives"\nreport.directory = "{prefix.directory}/a/reports"\n'
+    configure(prefix, "a", further=further + f'health.textfile = "{prefix.directory}/metrics/ckptd.prom"\n')
+    (prefix.directory / "a").chmod(0o777)
+    told = "\n".join(install(prefix)[1])
+    assert f"{prefix.directory}/archives is not there: install -d -o ckptd" in told
+    assert f"can't write in {prefix.directory}/metrics" in told
+    assert "reports" not in told, "the service makes it, in a root of its own"
+    assert str(prefix.places.state_dir) not in told, "the unit makes it"
+    config = prefix.places.config
+    config.write_text(config.read_text().replace(str(prefix.places.state_dir), f"{prefix.directory}/state"))
+    told = "\n".join(install(prefix)[1])
+    assert f"install -d -o ckptd -g ckptd -m 0700 {prefix.directory}/state" in told
+
+
+def test_a_directory_that_came_since_the_start_is_a_new_start(prefix, monkeypatch):
+    """For a service that runs it is read-only, though every file is as it should be."""
+    configure(prefix, "a")
+    install(prefix)
+    prefix.runs("active", MainPID="42")
+    prefix.asked()
+    monkeypatch.setattr(installing, "find_unreached", lambda pid, paths: [path for path in paths if pid == 42])
+    install(prefix)
+    assert prefix.asked() == ["systemctl reset-failed ckptd.service", "systemctl restart ckptd.service"]
+
+
+def test_another_checkout_of_the_same_version_is_started_again(prefix):
+    """Its code is another, whatever the version says; the same code disturbs nothing."""
+    install(prefix)
+    prefix.runs("active")
+    prefix.asked()
+    assert install(prefix)[0] == 0
+    prefix.around = dataclasses.replace(prefix.around, build="0123456789ab")
+    install(prefix)
+    assert "X-Ckptd-Version=0.1.0+0123456789ab\n" in text(prefix, "systemd/system/ckptd.service")
+    assert "systemctl restart ckptd.service" in prefix.asked()
+    assert install(prefix)[0] == 0
+
+
+def test_every_instance_is_started_again_with_its_template(prefix):
+    """Whichever install writes it: those that come later find it as it should be."""
+    install(prefix)
+    for name in ("ecg", "eeg"):
+        install_instance(prefix, name)
+    prefix.runs("active")
+    prefix.asked()
+    prefix.around = dataclasses.replace(prefix.around, build="0123456789ab")
+    install_instance(prefix, "eeg")
+    assert {line for line in prefix.asked() if " restart " in line} == {
+        "systemctl restart ckptd@ecg.service",
+        "systemctl restart ckptd@eeg.service",
+    }
+
+
+def test_an_install_starts_the_instances_that_were_stopped_for_it(prefix):
+    """After an upgrade; one that is not started at boot stays as it is."""
+    install(prefix)
+    for name in ("ecg", "eeg"):
+        install_instance(prefix, name)
+    prefix.runs("inactive")
+    prefix.runs("inactive", at_boot="disabled", unit="ckptd@eeg.service")
+    prefix.asked()
+    install(prefix)
+    assert [line for line in prefix.asked() if "enable" in line] == [
+        "systemctl enable --now ckptd.service",
+        "systemctl enable --now ckptd@ecg.service",
+    ]
+
+
+def test_nothing_is_started_where_nobody_wants_it(prefix):
+    """Before a state is brought back; and how to start it is said."""
+    _, told = install(prefix, start=False)
+    assert prefix.files() == WRITTEN
+    assert prefix.asked() == [f"systemd-sysusers {prefix.places.sysusers}", "systemctl daemon-reload"]
+    assert any("systemctl enable --now ckptd.service" in note for note in told)
+    prefix.runs("active")
+    prefix.around = dataclasses.replace(prefix.around, build="0123456789ab")
+    _, told = install(prefix, start=False)
+    assert prefix.asked() == ["systemctl daemon-reload"]
+    assert any("systemctl restart ckptd.service" in note for note in told)
+
+
+def test_settings_that_others_can_change_are_refused(prefix):
+    """Whoever edits them chooses whose hooks run, and into which groups root puts the service."""
+    configure(prefix, "a")
+    prefix.places.config.parent.chmod(0o777)
+    with pytest.raises(ServiceError, match=f"can change {prefix.places.config.parent}, and") as refused:
+        install(prefix)
+    assert "\n" not in str(refused.value)
+    assert prefix.files() == {"ckptd/ckptd.toml"}
+    prefix.places.config.parent.chmod(0o755)
+    install(prefix)
 
 
 def test_a_unit_that_a_person_changed_keeps_what_it_needs(prefix):
@@ -328,11 +495,9 @@ def test_an_uninstall_takes_what_install_wrote_and_keeps_the_rest(prefix):
 def test_instances_go_with_the_service(prefix):
     """Without their template they are nothing."""
     install(prefix)
-    ecg = dataclasses.replace(prefix.places, service="ckptd@ecg.service", config=prefix.places.config.with_name("ecg.toml"))
-    plan = prepare_install(Order(ecg, (prefix.directory / "ecg",)), prefix.around, prefix.manager)
-    carry_out(prefix, plan)
+    install_instance(prefix, "ecg")
     assert "systemd/system/ckptd@ecg.service.d/roots.conf" in prefix.files()
-    assert load_settings(ecg.config, {}, {}).roots == (prefix.directory / "ecg",)
+    assert load_settings(prefix.places.config.with_name("ecg.toml"), {}, {}).roots == (prefix.directory / "ecg",)
     prefix.runs("active")
     prefix.asked()
     uninstall(prefix)
@@ -340,12 +505,90 @@ def test_instances_go_with_the_service(prefix):
     assert prefix.asked()[:2] == ["systemctl disable --now ckptd@ecg.service", "systemctl disable --now ckptd.service"]
 
 
+def test_an_instance_goes_with_its_template_whatever_a_person_wrote_beside_it(prefix):
+    """Without that it could not run, and its link at boot would lead nowhere; what the person wrote stays."""
+    install(prefix)
+    for name in ("ecg", "eeg"):
+        install_instance(prefix, name)
+    drop_in = prefix.places.drop_in("ckptd@ecg.service")
+    drop_in.write_text(drop_in.read_text().replace("[Service]", "[Service]\nNice=0"))
+    eeg = prefix.places.drop_in("ckptd@eeg.service")
+    eeg.unlink()
+    wants = prefix.places.units / "multi-user.target.wants"
+    wants.mkdir()
+    (wants / "ckptd@eeg.service").symlink_to(prefix.places.units / "ckptd@.service")
+    prefix.runs("active")
+    prefix.asked()
+    told = uninstall(prefix)
+    assert prefix.asked()[:2] == ["systemctl disable --now ckptd@ecg.service", "systemctl disable --now ckptd@eeg.service"]
+    assert not (prefix.places.units / "ckptd@.service").exists()
+    assert drop_in.exists()
+    assert any(f"{drop_in} stays: changed by hand" in note for note in told)
+
+
+def test_instances_of_a_template_that_a_person_changed_go_on(prefix):
+    """It stays, and they with it: running, started at boot, and with what they may write."""
+    install(prefix)
+    install_instance(prefix, "ecg")
+    template = prefix.places.units / "ckptd@.service"
+    template.write_text(template.read_text().replace("WatchdogSec=60", "WatchdogSec=0"))
+    prefix.runs("active")
+    prefix.asked()
+    uninstall(prefix)
+    assert prefix.asked() == ["systemctl disable --now ckptd.service", "systemctl daemon-reload"]
+    assert template.exists()
+    assert prefix.places.drop_in("ckptd@ecg.service").exists()
+    ecg = dataclasses.replace(prefix.places, service="ckptd@ecg.service")
+    carry_out(prefix, prepare_uninstall(ecg, prefix.around, prefix.manager))
+    assert prefix.asked() == ["systemctl disable --now ckptd@ecg.service", "systemctl daemon-reload"], "who names it means it"
+    assert not prefix.places.drop_in("ckptd@ecg.service").exists()
+
+
+def test_a_pass_that_runs_is_ended_by_an_uninstall(prefix):
+    """Its timer first, so that none follows."""
+    install(prefix, scan=True)
+    prefix.runs("active", unit="ckptd-scan.timer")
+    prefix.runs("activating", at_boot="static", unit="ckptd-scan.service")
+    prefix.asked()
+    uninstall(prefix)
+    assert prefix.asked()[:2] == ["systemctl disable --now ckptd-scan.timer", "systemctl stop ckptd-scan.service"]
+
+
 def test_a_timer_instead_of_a_daemon(prefix):
     """--scan starts the timer; a daemon that is there is named."""
     prefix.runs("active")
-    _, notes = install(prefix, scan=True)
+    _, told = install(prefix, scan=True)
     assert "systemctl enable --now ckptd-scan.timer" in prefix.asked()
-    assert any("ckptd.service goes on" in note for note in notes)
+    assert any("ckptd.service goes on" in note for note in told)
+
+
+def test_an_install_keeps_to_the_timer_of_the_one_before(prefix):
+    """As after an upgrade, where nobody says --scan again: no daemon comes up on a machine that wants none."""
+    install(prefix, scan=True)
+    prefix.runs("active", unit="ckptd-scan.timer")
+    prefix.asked()
+    steps, told = install(prefix)
+    assert steps == 0
+    assert any("--daemon starts ckptd.service" in note for note in told)
+    _, told = install(prefix, scan=False)
+    assert "systemctl enable --now ckptd.service" in prefix.asked()
+    assert any("ckptd-scan.timer goes on" in note for note in told)
+    prefix.runs("active")
+    prefix.runs("inactive", at_boot="disabled", unit="ckptd-scan.timer")
+    steps, told = install(prefix)
+    assert steps == 0
+    assert not any("timer" in note for note in told)
+
+
+def test_the_status_names_a_pass_that_failed(prefix):
+    """The timer waits for the next one as if nothing were; one that runs is fine, and of one that ended there is no line."""
+    install(prefix, scan=True)
+    prefix.runs("active", unit="ckptd-scan.timer")
+    for active, is_fine, is_shown in (("inactive", True, False), ("activating", True, True), ("failed", False, True)):
+        prefix.runs(active, at_boot="static", unit="ckptd-scan.service")
+        status = find_status(prefix.places, {}, prefix.manager)
+        assert status.is_fine is is_fine
+        assert ("ckptd-scan.service" in [one.unit for one in status.units]) is is_shown
 
 
 @pytest.mark.parametrize(

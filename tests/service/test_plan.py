@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from ckptd.service.plan import Wanted, plan_install, plan_uninstall
+from ckptd.service.plan import Running, Wanted, plan_install, plan_uninstall
 from ckptd.service.stamp import stamp
 from ckptd.service.steps import Ask, AskManager, MakeDirectory, MakeUser, RemoveFile, WriteFile, describe, describe_done
 
@@ -22,8 +22,8 @@ ALL = {path: text.encode() for path, text in FILES.items()}
 RELOAD = AskManager(Ask.RELOAD)
 
 
-def wanted(*, is_running=False, instances=(), config=None, root=None) -> Wanted:
-    return Wanted(FILES, "ckptd.service", is_running, instances, config, root, USERS)
+def wanted(*, is_running=False, config=None, root=None, is_started=True, **further) -> Wanted:
+    return Wanted(FILES, "ckptd.service", Running(is_running, **further), config, root, USERS, is_started=is_started)
 
 
 def digest(data: bytes) -> str:
@@ -68,6 +68,34 @@ def test_instances_go_along_with_their_template():
     assert plan_install(wanted(is_running=True, instances=("ckptd@ecg.service",)), ALL) == ()
 
 
+def test_what_does_not_see_a_directory_is_started_again():
+    """Though every file is as it should be."""
+    assert plan_install(wanted(is_running=True, is_behind=True), ALL) == (AskManager(Ask.RESTART, "ckptd.service"),)
+
+
+def test_instances_that_were_stopped_are_started():
+    """Those that are started at boot."""
+    steps = plan_install(wanted(is_running=True, stopped=("ckptd@ecg.service",)), ALL)
+    assert steps == (AskManager(Ask.ENABLE, "ckptd@ecg.service"),)
+
+
+def test_a_plan_can_leave_out_every_start():
+    """Files are written all the same, and systemd reads them."""
+    steps = plan_install(wanted(stopped=("ckptd@ecg.service",), is_started=False), NOTHING)
+    assert [step for step in steps if isinstance(step, AskManager)] == [RELOAD]
+    assert plan_install(wanted(is_running=True, is_behind=True, is_started=False), ALL) == ()
+
+
+def test_an_instance_keeps_its_drop_in_as_long_as_its_template_stays():
+    """A drop-in belongs to the file that its unit comes from."""
+    own = Path("/units/ckptd@ecg.service.d/roots.conf")
+    found = {own: ALL[DROP_IN], TEMPLATE: FILES[TEMPLATE].replace("[Service]", "[Service]\nNice=0").encode()}
+    plan = plan_uninstall(found, ())
+    assert plan.steps == ()
+    assert any(str(own) in note and "its unit" in note for note in plan.notes)
+    assert RemoveFile(own, digest(ALL[DROP_IN])) in plan_uninstall({**found, TEMPLATE: ALL[TEMPLATE]}, ()).steps
+
+
 def test_an_uninstall_takes_what_is_ours_and_leaves_what_a_person_made():
     """Stop first; a file that was changed, one that ckptd did not write, and what such a unit needs stay and are named."""
     changed = FILES[UNIT].replace("[Service]", "[Service]\nNice=0").encode()
@@ -96,6 +124,7 @@ def test_every_step_has_words_before_and_after():
         RemoveFile(UNIT, ""): ("remove /units/ckptd.service", "removed /units/ckptd.service"),
         MakeDirectory(ROOT): ("make /srv/trained_models", "made /srv/trained_models"),
         AskManager(Ask.DISABLE, "x"): ("stop x, now and at each boot", "stopped x, now and at each boot"),
+        AskManager(Ask.STOP, "x"): ("stop x", "stopped x"),
     }
     assert {step: (describe(step), describe_done(step)) for step in told} == told
     assert "a member of ml, vision" in describe(MakeUser(USERS, ("ml", "vision")))

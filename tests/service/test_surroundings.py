@@ -5,7 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from ckptd.service.surroundings import Directory, describe_access, find_closed, find_groups, find_hidden, find_runtime, look_at
+from ckptd.service import surroundings
+from ckptd.service.places import find_system_places
+from ckptd.service.surroundings import (
+    Directory,
+    ServiceUser,
+    describe_access,
+    describe_further,
+    describe_state,
+    find_build,
+    find_closed,
+    find_groups,
+    find_hidden,
+    find_runtime,
+    find_user,
+    look_at,
+)
 
 
 def directory(mode, group="ml", gid=1001) -> Directory:
@@ -29,6 +44,13 @@ def directory(mode, group="ml", gid=1001) -> Directory:
 def test_the_service_joins_the_group_that_shares_a_root(mode, group, gid, joined):
     """Only an ordinary group, and only where it opens the directory."""
     assert find_groups([directory(mode, group, gid)]) == ((group,) if joined else ())
+
+
+@pytest.mark.parametrize("group", ["domain users", "MYDOM\\ml", "100%", "ml.users", "1005"])
+def test_a_group_whose_name_is_none_goes_by_its_number(group):
+    """In a unit a space would end it, and a backslash or a percent sign begin something else."""
+    assert find_groups([directory(0o2775, group, 1005)]) == ("1005",)
+    assert describe_access(directory(0o2770, group, 1005), ("1005",)) is None
 
 
 def test_a_group_is_joined_once():
@@ -64,8 +86,75 @@ def test_a_root_that_the_service_can_not_use_is_named_with_its_cure(mode, group,
 )
 def test_a_root_of_the_service_itself(mode, group, words):
     """Its owner needs no group."""
-    told = describe_access(Directory(Path("/srv/models"), mode, 997, group, 997), (), 997)
+    told = describe_access(Directory(Path("/srv/models"), mode, 997, group, 997), (), ServiceUser(997))
     assert told is None if words is None else words in told
+
+
+def test_a_group_that_a_person_let_the_service_into_counts():
+    """`usermod -aG docker ckptd`: no install joins that group, and none says that it is missing."""
+    one = directory(0o2775, "docker", 998)
+    assert "can't write" in str(describe_access(one, (), ServiceUser(997, frozenset({997}))))
+    assert describe_access(one, (), ServiceUser(997, frozenset({997, 998}))) is None
+
+
+def test_the_groups_of_the_user_are_all_that_the_system_knows(monkeypatch):
+    """Those of /etc/group, and of a directory service."""
+    monkeypatch.setattr(surroundings, "USER", "root")
+    found = find_user()
+    assert found is not None
+    assert found == (0, frozenset(os.getgrouplist("root", 0)))
+    monkeypatch.setattr(surroundings, "USER", "nobody-of-this-name")
+    assert find_user() is None
+
+
+def test_of_a_list_of_access_rights_nothing_is_said():
+    """The mode shows its mask only; a warning could be wrong."""
+    one = Directory(Path("/srv/metrics"), 0o750, 1000, "metrics", 998, has_acl=True)
+    assert describe_further(one, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "words"),
+    [
+        (0o750, 997, None),
+        (0o755, 0, "chown ckptd /mnt/archives"),
+        (None, 0, "install -d -o ckptd -g ckptd -m 0750 /mnt/archives, and install again"),
+    ],
+)
+def test_a_directory_beside_the_roots_is_named_with_a_cure_of_its_own(mode, owner, words):
+    """Nobody saves there, so it needs no group of people."""
+    told = describe_further(Directory(Path("/mnt/archives"), mode, owner, "root", 0), (), ServiceUser(997))
+    assert told is None if words is None else words in str(told)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "is_fine"), [(0o700, 997, True), (0o750, 997, False), (0o700, 0, False), (None, 0, False)]
+)
+def test_a_state_directory_is_for_the_service_alone(mode, owner, is_fine):
+    """It would not start with another."""
+    told = describe_state(Directory(Path("/data/state"), mode, owner, "root", 0), ServiceUser(997))
+    assert told is None if is_fine else "install -d -o ckptd -g ckptd -m 0700 /data/state" in str(told)
+
+
+def test_another_code_is_another_build(tmp_path):
+    """A changed file, and one that was moved; what Python compiled is none of it."""
+    (tmp_path / "a.py").write_text("a")
+    builds = [find_build(tmp_path)]
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("compiled")
+    assert find_build(tmp_path) == builds[0]
+    (tmp_path / "a.py").write_text("b")
+    builds.append(find_build(tmp_path))
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    builds.append(find_build(tmp_path))
+    assert len(set(builds)) == 3
+
+
+def test_the_build_is_that_of_the_code_that_runs(monkeypatch):
+    """All of this package, wherever it lies."""
+    monkeypatch.setattr(surroundings, "find_build", lambda package: f"digest of {package}")
+    around = surroundings.look_around(find_system_places(), {})
+    assert around.build == f"digest of {Path(surroundings.__file__).parents[1]}"
 
 
 def test_a_group_that_may_less_than_others_is_kept_out():
@@ -100,6 +189,17 @@ def test_what_others_may_not_enter_is_found(tmp_path):
 def test_what_the_service_would_not_see(path, is_hidden):
     """ProtectHome= and PrivateTmp=."""
     assert (find_hidden([Path(path)]) is not None) is is_hidden
+
+
+def test_what_home_is_a_link_to_is_hidden_as_well(tmp_path, monkeypatch):
+    """What /home leads to is what systemd hides."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "home").symlink_to("data")
+    monkeypatch.setattr(surroundings, "HOMES", (tmp_path / "home",))
+    monkeypatch.setattr(surroundings, "TEMPORARY", ())
+    for path in (tmp_path / "home" / "ada", tmp_path / "data" / "ada"):
+        assert find_hidden([path]) == path
+    assert find_hidden([tmp_path / "other"]) is None
 
 
 def test_the_runtime_is_all_that_this_interpreter_needs():

@@ -97,10 +97,17 @@ def test_workers_can_confine_themselves(name):
     assert set(unit(name)["Service"]["RestrictNamespaces"].split()) == {"user", "net"}
 
 
-@pytest.mark.parametrize("name", CONFINED)
-def test_a_worker_that_memory_ended_does_not_stop_the_service(name):
+@pytest.mark.parametrize(("name", "directory"), [*((name, "") for name in CONFINED), (SERVICE, "user")])
+def test_a_worker_that_memory_ended_does_not_stop_the_service(name, directory):
     """The default is OOMPolicy=stop, and workers are made the first to go."""
-    assert unit(name)["Service"]["OOMPolicy"] == "continue"
+    assert unit(name, directory)["Service"]["OOMPolicy"] == "continue"
+
+
+@pytest.mark.parametrize(("name", "directory"), [*((name, "") for name in CONFINED), (SERVICE, "user")])
+def test_nothing_in_a_service_becomes_another_user(name, directory):
+    """One list of calls that are allowed, and of these setuid and its like are taken away again."""
+    text = (PROJECT / "systemd" / directory / name).read_text()
+    assert "SystemCallFilter=~@setuid\n" in text.partition("SystemCallFilter=@system-service ")[2]
 
 
 @pytest.mark.parametrize(("name", "directory"), [(SERVICE, ""), (TEMPLATE, ""), (SERVICE, "user")])

@@ -20,7 +20,7 @@ import psutil
 from tests.e2e.running import Daemon, ckptd, wait_for
 from tests.soak import actors
 from tests.soak.actors import World
-from tests.soak.verdict import Line, count_descriptors, find_unindexed, judge
+from tests.soak.verdict import Line, Sample, count_descriptors, count_files, find_unindexed, judge
 
 PROJECT = Path(__file__).parents[2]
 ARRIVALS_A_SECOND = 20
@@ -142,15 +142,15 @@ def _calm(world: World) -> None:
     world.is_still = True
 
 
-def _train(world: World, until: float) -> list[tuple[float, int]]:
-    """Let training go on alone; give the daemon's memory, once a second."""
-    samples: list[tuple[float, int]] = []
+def _train(world: World, until: float) -> list[Sample]:
+    """Let training go on alone; look at the daemon every two seconds."""
+    samples: list[Sample] = []
     process = psutil.Process(world.daemon.pid)
     beat, due = 1 / ARRIVALS_A_SECOND, time.monotonic()
     while time.monotonic() < until:
         actors.save(world)
-        if not samples or time.monotonic() - samples[-1][0] >= 1.0:
-            samples.append((time.monotonic(), process.memory_info().rss))
+        if not samples or time.monotonic() - samples[-1].at >= 2.0:
+            samples.append(Sample(time.monotonic(), process.memory_info().rss, count_files(world.root)))
             world.note_children()
         due += beat
         time.sleep(max(0.0, due - time.monotonic()))

@@ -159,3 +159,48 @@ def test_whether_it_is_held_can_be_asked_without_taking_it(tmp_path: Path) -> No
             hold(tmp_path)
     assert not is_held(tmp_path)  # the file stays, and says nothing
     hold(tmp_path).close()
+
+
+def test_a_lock_that_was_handed_over_is_released_by_its_new_holder(tmp_path: Path) -> None:
+    first = hold(tmp_path)
+    second = first.hand_over()
+    first.close()
+    with pytest.raises(AlreadyRunningError):
+        hold(tmp_path)
+    third = second.share()
+    second.close()
+    assert third.still_held()
+    with pytest.raises(AlreadyRunningError):
+        hold(tmp_path)
+    third.close()
+    hold(tmp_path).close()
+
+
+def test_a_lock_is_found_by_whatever_path_its_directory_has(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    with hold(tmp_path / "a") as held:
+        assert [held.lies_in(tmp_path / name) for name in ("a", "link", "b", "nowhere")] == [True, True, False, False]
+    assert not held.lies_in(tmp_path / "a")
+
+
+def test_a_forked_child_does_not_keep_a_lock_that_is_shared(tmp_path: Path) -> None:
+    held = hold(tmp_path)
+    shared = held.share()
+    held.close()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writing, b"x")
+        time.sleep(60)
+        os._exit(0)
+    os.read(reading, 1)
+    try:
+        shared.close()
+        hold(tmp_path).close()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)

@@ -12,6 +12,7 @@ import stat
 import pytest
 
 from tests.e2e.running import wait_for
+from tests.ops.written import read_blocks
 from tests.systemd.container import PROJECT, Container, find_obstacle, make_root
 from tests.systemd.machine import CKPTD, CONFIG, SERVICE, Machine
 from tests.systemd.making import RECIPE, SOURCE, make_checkpoints
@@ -168,7 +169,8 @@ def test_one_part_that_falls_silent_is_enough(machine, made, part, named):
     The part says so itself, but for the loop that passes everything on: that one can't say anything any more.
     """
     start = "/opt/ckptd/bin/python -P /srv/made/breaking.py --config /etc/ckptd/ckptd.toml run"
-    machine.container.write(CONFIG, SETTINGS + "watch.guard_seconds = 0.3\n")
+    # An idle worker that nobody ends is how the pool shows; its end is due in a second.
+    machine.container.write(CONFIG, SETTINGS + "watch.guard_seconds = 0.3\ninspect.idle_seconds = 1\n")
     machine.configure(**IMPATIENT, Environment=f"CKPTD_SOAK_BREAK={part}", ExecStart=f"\nExecStart={start}")
     machine.restart()
     before, seen, bites = machine.pid(), len(machine.events()), machine.count_bites()
@@ -208,16 +210,26 @@ def test_settings_that_make_no_sense_are_not_tried_again_and_again(machine):
 
 
 def test_a_secret_reaches_the_service_and_nobody_else(machine):
-    """LoadCredential=: root's file, readable for the service alone."""
+    """LoadCredential=: root's file, for the service alone; what is new counts with its next start, not with a reload."""
+    path = f"/run/credentials/{SERVICE}/webhook"
+
+    def read(user: str = "ckptd") -> str:
+        return machine.ask("nsenter", "-t", machine.pid(), "-m", "--", "runuser", "-u", user, "--", "cat", path)
+
     machine.container.write("/etc/ckptd/secrets/webhook", "correct horse")
     machine.run("chmod", "600", "/etc/ckptd/secrets/webhook")
     machine.container.write(f"/etc/systemd/system/{SERVICE}.d/override.conf", commands("Secrets", "ini"))
-    machine.run("systemctl", "daemon-reload")
-    machine.restart()
-    read = ("nsenter", "-t", machine.pid(), "-m", "--", "runuser", "-u")
-    path = f"/run/credentials/{SERVICE}/webhook"
-    assert machine.ask(*read, "ckptd", "--", "cat", path) == "correct horse"
-    assert machine.run(*read, "nobody", "--", "cat", path, check=False).returncode != 0
+    machine.run("systemctl", "daemon-reload")  # as `systemctl edit` does it
+    machine.run("systemctl", "reload", SERVICE)
+    assert read() == ""
+    machine.follow(commands("Secrets"))
+    assert read() == "correct horse"
+    assert read("nobody") == ""
+    machine.container.write("/etc/ckptd/secrets/webhook", "battery staple")
+    machine.run("systemctl", "reload", SERVICE)
+    assert read() == "correct horse"
+    machine.follow(commands("Secrets"))
+    assert read() == "battery staple"
     machine.run("rm", f"/etc/systemd/system/{SERVICE}.d/override.conf")
 
 
@@ -239,6 +251,34 @@ def test_an_export_is_made_and_proved_inside_the_unit(machine, made):
         sandbox = one["sandbox"]
         assert {"landlock", "seccomp", "no_new_privs", "capabilities", "rlimits"} <= set(sandbox["applied"]), sandbox
     assert "namespaces" in exports["onnx"]["sandbox"]["applied"]
+
+
+def test_a_directory_that_came_later_is_reached_after_an_install(machine):
+    """Until then it is read-only for the service that runs, and the install before said that it was missing."""
+    machine.container.write(CONFIG, SETTINGS + 'archive.directory = "/mnt/late"\n')
+    cure = "install -d -o ckptd -g ckptd -m 0750 /mnt/late"
+    assert f"note: /mnt/late is not there: {cure}, and install again" in machine.install()
+    machine.follow(cure)
+    write = ("runuser", "-u", "ckptd", "--", "touch", "/mnt/late/x")
+    before = machine.pid()
+    assert machine.run("nsenter", "-t", before, "-m", "--", *write, check=False).returncode != 0
+    said = machine.install()
+    assert "started ckptd.service again" in said
+    assert "/mnt/late" not in said
+    machine.run("nsenter", "-t", machine.pid(), "-m", "--", *write)
+    assert machine.pid() != before
+    assert "nothing to do" in machine.install()
+
+
+def test_other_code_of_the_same_version_is_started_by_an_install(machine):
+    """As after `git pull` and `make install-service`: the daemon that runs is of what lies there."""
+    machine.install()
+    before = machine.pid()
+    packages = "/opt/ckptd/lib/python3.11/site-packages/ckptd"
+    machine.follow(f"echo '# another line' >>{packages}/text.py")
+    assert "started ckptd.service again" in machine.install()
+    assert machine.pid() != before
+    assert "nothing to do" in machine.install()
 
 
 def test_several_people_share_a_root(machine, made):
@@ -299,6 +339,11 @@ def test_a_root_can_have_a_service_of_its_own(machine, made):
     assert "beat.pth" not in machine.records()
     assert machine.pid() not in (0, machine.pid("ckptd@ecg.service"))
     assert machine.container.path("/run/ckptd-ecg").is_dir()
+    stop, *_ = read_blocks("upgrade.md")["To a newer version"].splitlines()
+    machine.follow(stop)
+    assert {machine.show(unit, "ActiveState") for unit in (SERVICE, "ckptd@ecg.service")} == {"inactive"}
+    machine.install()
+    assert {machine.show(unit, "ActiveState") for unit in (SERVICE, "ckptd@ecg.service")} == {"active"}
     machine.run(CKPTD, "service", "uninstall", "--instance", "ecg")
     assert machine.show("ckptd@ecg.service", "ActiveState") == "inactive"
     assert machine.show(SERVICE, "ActiveState") == "active"
@@ -322,6 +367,40 @@ def test_a_person_runs_a_service_of_her_own(machine, made):
     assert (target / "mine_metadata.json").exists()
 
 
+def test_a_lost_machine_comes_back_where_the_user_has_another_number(machine, made):
+    """By the commands of the page: archives of the old number, and a service that may write where the settings say."""
+    page = read_blocks("restore.md")
+    machine.run("install", "-d", "-o", "ckptd", "-g", "ckptd", "-m", "0750", "/mnt/archives")
+    machine.container.write(CONFIG, SETTINGS + 'archive.directory = "/mnt/archives"\n')
+    machine.install()
+    machine.drop(made / "a.pth", "kept.pth")
+    digest = machine.wait_indexed("kept.pth")["sha256"]
+    machine.run(CKPTD, "pin", "kept")
+    machine.run(CKPTD, "archive", "write", "path=kept.pth")
+    machine.follow(page["Before anything is lost"])
+    number, group = machine.ask("id", "-u", "ckptd"), machine.ask("id", "-g", "ckptd")
+    machine.follow(
+        f"systemctl stop 'ckptd*'; userdel ckptd; groupadd --gid {group} other; useradd --uid {number} --gid {group} other;"
+        f"find {ROOT} -mindepth 1 -maxdepth 1 ! -name .ckptd -exec rm -rf {{}} +;"
+        "rm -rf /var/lib/ckptd /etc/ckptd /etc/systemd/system/ckptd* /etc/sysusers.d/ckptd.conf; systemctl daemon-reload"
+    )
+    machine.run(CKPTD, "service", "install", check=False)  # with settings that know of no archives; .ckptd is a stranger's
+    assert machine.ask("id", "-u", "ckptd") not in (number, "")
+    machine.follow(f"chgrp ckptd {ROOT}; chmod 2775 {ROOT}")  # the root is there, with the group that it has to have
+    said = machine.follow(page["The disk with the checkpoints is lost, or the whole machine"])
+    assert "not restored" not in said
+    assert machine.show(SERVICE, "ActiveState") == "active"
+    machine.wait_indexed("kept.pth", sha256=digest)
+    assert json.loads(machine.ask(CKPTD, "show", "kept", "--json"))["pinned"]
+    machine.drop(made / "b.pth", "since.pth")
+    machine.wait_indexed("since.pth", status="ok")
+    before = set(machine.container.path("/mnt/archives").glob("*.tar*"))
+    machine.run(CKPTD, "archive", "write", "path=since.pth")  # the service does it, within its walls
+    (archive,) = set(machine.container.path("/mnt/archives").glob("*.tar*")) - before
+    assert archive.stat().st_uid == int(machine.ask("id", "-u", "ckptd"))
+    assert "nothing to do" in machine.install()
+
+
 def test_a_timer_does_without_a_daemon(machine, made):
     """The daemon is switched off; the timer's pass finds and describes what was dropped, and ends."""
     machine.run("systemctl", "disable", "--now", SERVICE)
@@ -336,16 +415,32 @@ def test_a_timer_does_without_a_daemon(machine, made):
     machine.run("systemctl", "disable", "--now", "ckptd-scan.timer")
     wait_for(lambda: machine.show("ckptd-scan.service", "ActiveState") in {"inactive", "failed"}, "the end of the pass")
     machine.sidecar("by-the-clock.pth")
+    machine.run("rm", "/etc/systemd/system/ckptd-scan.timer.d/often.conf")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "reset-failed", "ckptd-scan.service", check=False)
+    machine.run("systemctl", "enable", "--now", "ckptd-scan.timer")
+    assert f"--daemon starts {SERVICE}" in machine.install()  # as after an upgrade
+    assert machine.show(SERVICE, "ActiveState") == "inactive"
+    assert machine.run(CKPTD, "service", "status").returncode == 0
+    machine.container.write(CONFIG, "rots = 1\n")
+    machine.run("systemctl", "start", "ckptd-scan.service", check=False)
+    told = machine.run(CKPTD, "service", "status", check=False)
+    assert (told.returncode, "ckptd-scan.service" in told.stdout) == (1, True)
+    machine.run("systemctl", "disable", "--now", "ckptd-scan.timer")
 
 
 def test_an_uninstall_leaves_what_people_own(machine):
     """Units, drop-ins and the user's file are gone, nothing runs; settings, state, checkpoints and sidecars are there."""
     before = {path.name for path in machine.root.iterdir()}
+    machine.run("rm", "-rf", "/data/ecg")  # of the user whom the machine had before
+    machine.follow(commands("One service for each root"))
+    machine.follow("echo '# of a person' >>/etc/systemd/system/ckptd@ecg.service.d/roots.conf")
     machine.run("make", "-C", "/srv/source", "uninstall-service")
     assert machine.ask("systemctl", "list-units", "--all", "--plain", "--no-legend", "ckptd*.service", "--state=active") == ""
     etc = machine.container.path("/etc")
     for place in ("systemd/system", "sysusers.d"):
-        assert [path for path in (etc / place).rglob("*ckptd*") if path.is_file()] == []
+        assert [path for path in (etc / place).rglob("*ckptd*") if path.is_file() or path.is_symlink()] == []
+    assert (etc / "systemd/system/ckptd@ecg.service.d/roots.conf").exists()
     assert (etc / "ckptd" / "ckptd.toml").exists()
     assert machine.container.path("/var/lib/ckptd/index.sqlite").exists()
     assert {path.name for path in machine.root.iterdir()} >= before

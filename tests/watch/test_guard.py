@@ -71,6 +71,12 @@ def known_of(path: Path, files: int = 0) -> KnownRoot:
         (KnownRoot(1, 2, None, 300), RootSight(1, 2, None), None, Unmarked),
         (KnownRoot(1, 2, None, 300), RootSight(9, 2, None), None, Emptied),
         (KnownRoot(1, 2, None, 300), RootSight(1, 2, ID), None, Ok),
+        # away since the start: the id says whether it is back; without one, that something lies there again
+        (KnownRoot(None, None, ID, 300), RootSight(1, 2, ID), None, MountChanged),
+        (KnownRoot(None, None, ID, 300), RootSight(1, 2, None), None, Emptied),
+        (KnownRoot(None, None, None, 300), RootSight(1, 2, None), None, MountChanged),
+        (KnownRoot(None, None, None, 300), RootSight(1, 2, None, is_empty=True), None, Emptied),
+        (KnownRoot(None, None, None, 300), RootSight(None, None, None, "gone"), None, Missing),
         (KnownRoot(1, 2, ID, 300), RootSight(None, None, None, "gone"), None, Missing),
         (KnownRoot(1, 2, ID, 0), RootSight(None, None, None), None, Missing),
     ],

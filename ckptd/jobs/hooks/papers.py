@@ -30,7 +30,7 @@ def write_paper(store: Store, on: str, event: Event, record: Record | None) -> b
     """
     value: dict[str, Any] = {
         "version": 1,
-        "id": event.id,
+        "id": event.key,
         "event": on,
         "at": event.at,
         "host": store.host,

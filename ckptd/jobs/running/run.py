@@ -16,7 +16,7 @@ from ckptd.index.runs import JobRun, RunOutcome, add_run, end_run, load_running
 from ckptd.index.store import Store
 from ckptd.jobs.holding import hold_jobs
 from ckptd.jobs.registry import JOBS, JobContext, JobEntry, JobOutcome, find_job
-from ckptd.jobs.roots import WatchedRoot
+from ckptd.jobs.roots import open_roots
 from ckptd.model import Json
 from ckptd.settings import Settings
 from ckptd.storage.journal import Journal
@@ -92,6 +92,8 @@ def recover_jobs(place: JobPlace, stop: Callable[[], bool]) -> list[JobRun]:
 def open_context(place: JobPlace, name: str, stop: Callable[[], bool]) -> Iterator[JobContext]:
     """Take the job lock and open what a job works with, for as long as the block lasts.
 
+    A root that is not there just now has an incident, and the job leaves it out.
+
     Args:
         place: where.
         name: what the lock says is run; a verb that does a job's work by hand gives its own.
@@ -104,13 +106,10 @@ def open_context(place: JobPlace, name: str, stop: Callable[[], bool]) -> Iterat
     settings = place.settings
     wanted = compile_wanted(settings.suffixes, settings.ignore)
     with ExitStack() as stack:
-        roots = [stack.enter_context(WatchedRoot.open(number, path, wanted)) for number, path in enumerate(settings.roots)]
         state_dir = ensure_state_dir(place.state_dir)
         open_store = Store.open_as_it_is if is_held(state_dir) else Store.open  # the daemon's index is the daemon's to change
         store = stack.enter_context(closing(open_store(state_dir / place.index)))
-        for root in roots:
-            root.learn(*store.load_root(root.path))
-            root.look_again()
+        roots = stack.enter_context(open_roots(settings.roots, wanted, store))
         stack.enter_context(hold_jobs(state_dir, roots, name))
         yield JobContext(settings, store, Journal(state_dir), roots, state_dir, place.now, store.run, stop, _log)
 

@@ -1,4 +1,4 @@
-"""What the slow look asks: of jobs, disks, archives, rot and groups.  It reads the index and `statvfs`, and nothing else."""
+"""What the slow look asks: of jobs, disks, archives and rot.  It reads the index and what was measured, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection
 
 from ckptd.index.ledger import load_freezes
 from ckptd.index.runs import load_past
-from ckptd.index.troubles import load_bad_archives, load_bad_places
+from ckptd.index.troubles import load_bad_archives, load_bad_roots
 from ckptd.jobs.engine import Engine
 from ckptd.jobs.histories import make_history
 from ckptd.jobs.schedule import find_timetables
-from ckptd.jobs.telling.states import Disk, States, find_disk_states, find_job_states, find_kept_states
-from ckptd.notify.message import MOST_EXAMPLES, bounded
-from ckptd.policy.due import find_due, find_overdue
+from ckptd.jobs.telling.disks import DiskWatch
+from ckptd.jobs.telling.states import States, find_disk_states, find_job_states, find_kept_states
+from ckptd.notify.message import MOST_EXAMPLES
+from ckptd.policy.due import OVERDUE_SECONDS, find_due, find_overdue
 from ckptd.settings import Settings
 
 #: A step of the clock after which nobody could have run what was due before, seconds.
@@ -40,6 +41,16 @@ class Asking:
         self._timetables = find_timetables(settings)
         self._since = engine.started_at
         self._offset = wall() - monotonic()
+        self._disks = DiskWatch(_find_places(settings, engine), settings.notify.look_seconds / 2, monotonic)
+
+    @property
+    def since(self) -> float:
+        """Say from when the clock is believed, and nobody told us to begin nothing: the start, as a rule."""
+        return self._since
+
+    def close(self) -> None:
+        """End what measures."""
+        self._disks.close()
 
     def ask(self, job: str | None, low: Collection[str], *, is_paused: bool = False) -> States:
         """Give the states.
@@ -63,33 +74,20 @@ class Asking:
         histories = {job: make_history(past, is_alive=job == running) for job, past in pasts.items()}
         look = find_due(self._timetables, histories, now, self._since, self._settings.schedule.catch_up)
         states = find_job_states(pasts, find_overdue(look, now, self._since), store.ask(load_freezes))
-        if is_paused:
+        # Since a start, a pause or a step of the clock nobody is late for an hour, and who was before has not run by that.
+        is_young = now - self._since <= OVERDUE_SECONDS and bool(look.due or look.passed)
+        if is_paused or is_young:
             del states["job-overdue"]  # not asked about: what was late before is neither told again nor as over
         return states
 
     def _ask_kept(self) -> States:
         store = self._engine.store
-        bad, count = store.ask(load_bad_places, MOST_EXAMPLES)
-        return find_kept_states(bad, count, store.ask(load_bad_archives))
+        return find_kept_states(store.ask(load_bad_roots, MOST_EXAMPLES), store.ask(load_bad_archives))
 
     def _ask_disks(self, low: Collection[str]) -> States:
         least = max(self._settings.notify.free_bytes, self._settings.policy.free_bytes or 0)
-        return find_disk_states(self._find_disks(), least, low)
-
-    def _find_disks(self) -> list[Disk]:
-        """Give what is free on each disk once, by the first of ours that lies there."""
-        places = [root.path for root in self._engine.roots if root.incident is None]
-        places += [os.fspath(self._engine.state_dir)]
-        if self._settings.archive.directory is not None:
-            places.append(os.path.abspath(self._settings.archive.directory))
-        disks: dict[int, Disk] = {}
-        for place in places:
-            try:
-                device, room = os.stat(place).st_dev, os.statvfs(place)
-            except OSError:  # what is wrong with it is another alert
-                continue
-            disks.setdefault(device, Disk(bounded(place), room.f_bavail * room.f_frsize))
-        return list(disks.values())
+        measured = self._disks.find(but=[root.path for root in self._engine.roots if root.incident is not None])
+        return find_disk_states(measured.disks, least, low, measured.silent)
 
     def _watch_clock(self, now: float) -> None:
         """Notice that the clock was set, or that the machine slept: what was missed meanwhile is due now, and not late."""
@@ -97,3 +95,10 @@ class Asking:
         step, self._offset = offset - self._offset, offset
         if abs(step) > _CLOCK_STEP_SECONDS:
             self._since = now
+
+
+def _find_places(settings: Settings, engine: Engine) -> list[str]:
+    """Give where something of ours lies, in the order in which it names a disk."""
+    places = [*(root.path for root in engine.roots), os.fspath(engine.state_dir)]
+    archives = settings.archive.directory
+    return places if archives is None else [*places, os.path.abspath(archives)]

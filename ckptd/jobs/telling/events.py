@@ -50,8 +50,10 @@ def _find_kind(event: Event) -> str | None:
 
 
 def _describe(event: Event) -> str:
-    target = _text(event.why, "target")
-    reason = _text(event.why, "reason")
+    target, reason = _text(event.why, "target"), _text(event.why, "reason")
+    if event.what == "checkpoint.ready":  # the alert is about one of its findings, and the reason may be another's
+        told = event.why.get("told")
+        reason = (_text(told, _NOT_FINITE) if isinstance(told, dict) else "") or reason
     return f"{event.path or ''}{f' as {target}' if target else ''}{f': {reason}' if reason else ''}"
 
 

@@ -34,6 +34,14 @@ class Freshness:
         """Group → when its last one came, seconds since the epoch; a group that never got one is not in it."""
         return self._newest
 
+    def believe(self, now: float) -> None:
+        """Let nothing have come later than now: it came under a clock that was ahead, and would silence its group till then.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        self._newest = {group: min(at, now) for group, at in self._newest.items()}
+
     def learn(self, store: Store, events: Iterable[Event]) -> None:
         """Take in what came.
 

@@ -1,9 +1,14 @@
-"""The outbox: what waits for each channel, and the processes that send it, at most one for each channel."""
+"""The outbox: what waits for each channel, and the processes that send it, at most one for each channel.
+
+In order for each alert: a message is sent when those before it about the same thing were taken or given up, so that no
+"resolved" overtakes its "raised", which would stay open at the receiver for ever.
+"""
 
 from __future__ import annotations
 
+import json
 import selectors
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +31,10 @@ _WEIGHTS = [severity.value for severity in Severity]
 Start = Callable[[str, Options, list[str]], Running]
 #: Channel and message.
 Key = tuple[str, str]
+#: Channel, kind and subject: what is sent in order.
+_Line = tuple[str, str, str]
+#: By so much a message is later than the one before it of the same alert, whatever the clock says: they are read back by time.
+_STEP_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class Sending:
         start: Start = start_delivery,
     ) -> None:
         self.waiting: dict[Key, Waiting] = {}
+        self._lines: dict[Key, _Line] = {}
         self._channels: Mapping[str, Channel] = {channel.name: channel for channel in channels}
         self._programs: Programs[str] = Programs(selector, monotonic)
         self._sent: dict[str, list[Key]] = {}
@@ -81,13 +91,17 @@ class Sending:
 
     def load(self, waiting: Iterable[Waiting]) -> None:
         """Take over what waited when the daemon ended; what is for a channel that there is no more is forgotten."""
-        self.waiting |= {(one.channel, one.message): one for one in waiting if one.channel in self._channels}
+        written = {(one.channel, one.message): one for one in waiting if one.channel in self._channels}
+        self.waiting = written | self.waiting  # what was told before these could be read came after them
 
     def put(self, message: Message) -> None:
         """Send a message by every channel that wants it."""
         for name, channel in self._channels.items():
             if channel.wants(message):
-                self.waiting[name, message.id] = Waiting(name, message.id, message.to_json(), message.at)
+                line = name, message.kind, message.subject
+                before = [one.made_at for key, one in self.waiting.items() if self._line_of(key) == line]
+                made_at = max((message.at, *(at + _STEP_SECONDS for at in before)))
+                self.waiting[name, message.id] = Waiting(name, message.id, message.to_json(), made_at)
                 self._drop_oldest(name)
 
     def step(self) -> None:
@@ -101,7 +115,7 @@ class Sending:
     def next_due(self) -> float | None:
         """Say when `step` has something to do that no descriptor tells, monotonic seconds."""
         now = self._wall()
-        idle = [one.next_at for one in self.waiting.values() if one.channel not in self._programs]
+        idle = [self.waiting[key].next_at for key in self._find_heads() if key[0] not in self._programs]
         times = [self._monotonic() + max(0.0, 0.0 if is_due(at, now) else at - now) for at in idle]
         limit = self._programs.next_due()
         return min((*times, *([] if limit is None else [limit])), default=None)
@@ -112,41 +126,76 @@ class Sending:
 
     def _send(self, channel: Channel) -> None:
         now = self._wall()
-        due = [key for key, one in self.waiting.items() if one.channel == channel.name and is_due(one.next_at, now)]
+        due = [key for key in self._find_heads() if key[0] == channel.name and is_due(self.waiting[key].next_at, now)]
         if not due:
             return
         keys = due[:MOST_AT_ONCE]
         self._sent[channel.name] = keys
         try:
             running = self._start(channel.name, channel.options, [self.waiting[key].body for key in keys])
+            self._programs.watch(channel.name, running, find_limit(channel.options, len(keys)))
         except WorkerError as error:
             self._note(channel.name, {}, str(error))
-            return
-        self._programs.watch(channel.name, running, find_limit(channel.options, len(keys)))
 
     def _take(self, name: str, ended: Ended) -> None:
         answers = {answer.message: answer for answer in read_answers(ended.output)}
         self._note(name, answers, ended.trouble or "the process that sends said nothing of it")
 
     def _note(self, name: str, answers: Mapping[str, Answer], otherwise: str) -> None:
-        for key in self._sent.pop(name, []):
+        sent = self._sent.pop(name, [])
+        is_well = False
+        for key in sent:
             one = self.waiting.get(key)
             if one is None:
                 continue
             answer = answers.get(one.message)
             if answer is not None and not answer.trouble:
-                del self.waiting[key]
+                is_well = True
+                self._drop(key)
                 _tell_delivered(one, answer.remark)
             else:
                 self._note_failed(key, one, otherwise if answer is None else answer.trouble)
+        if is_well:
+            self._hurry(name, but=sent)
+
+    def _hurry(self, name: str, *, but: Collection[Key]) -> None:
+        """Send all that waits for a channel at once: it took something.  What it refused just now keeps its time."""
+        for key, one in self.waiting.items():
+            if key[0] == name and key not in but:
+                self.waiting[key] = one._replace(next_at=0.0)
+
+    def _find_heads(self) -> list[Key]:
+        """Give the first message of each alert for each channel: those behind it wait for it."""
+        heads: dict[_Line, Key] = {}
+        for key in self.waiting:
+            heads.setdefault(self._line_of(key), key)
+        return list(heads.values())
+
+    def _line_of(self, key: Key) -> _Line:
+        """Say which alert a message is about; what somebody wrote into the outbox by hand is about itself."""
+        if key not in self._lines:
+            try:
+                value = json.loads(self.waiting[key].body)
+                self._lines[key] = key[0], str(value["kind"]), str(value["subject"])
+            except (ValueError, TypeError, LookupError, RecursionError):
+                self._lines[key] = key[0], "", key[1]
+        return self._lines[key]
+
+    def _drop(self, key: Key) -> None:
+        del self.waiting[key]
+        self._lines.pop(key, None)
 
     def _note_failed(self, key: Key, one: Waiting, trouble: str) -> None:
-        failures = one.failures + 1
-        again = find_next_delivery(failures, one.made_at, self._wall())
+        now, failures = self._wall(), one.failures + 1
+        one = one._replace(made_at=min(one.made_at, now))  # under a clock that was ahead it would wait for days more
+        again = find_next_delivery(failures, one.made_at, now)
+        for other, behind in self.waiting.items():  # they were not taken either, and are given up in their turn
+            if other != key and self._line_of(other) == self._line_of(key):
+                self.waiting[other] = behind._replace(failures=behind.failures + 1)
         values: dict[str, Any] = {"channel": one.channel, "message": one.message, "failures": failures, "reason": trouble}
         _log.warning("alert.undelivered", **values, again=again is not None)
         if again is None:
-            del self.waiting[key]
+            self._drop(key)
         else:
             self.waiting[key] = one._replace(failures=failures, next_at=again, trouble=trouble)
 
@@ -155,7 +204,7 @@ class Sending:
         for key in mine[: max(0, len(mine) - MOST_WAITING)]:
             values = {"channel": name, "message": key[1], "failures": self.waiting[key].failures}
             _log.warning("alert.undelivered", **values, reason="too many wait for this channel", again=False)
-            del self.waiting[key]
+            self._drop(key)
 
 
 def _tell_delivered(one: Waiting, remark: str) -> None:

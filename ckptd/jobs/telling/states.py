@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ckptd.index.runs import JobPast, RunOutcome
-from ckptd.index.troubles import BadArchive, BadPlace
+from ckptd.index.troubles import BadArchive, BadRoot
 from ckptd.jobs.standing import Standing
 from ckptd.notify.folding import State
-from ckptd.notify.message import make_id
+from ckptd.notify.message import bounded, make_id
 from ckptd.policy.due import Overdue
 from ckptd.text import format_size
 
@@ -27,13 +27,19 @@ class Disk(NamedTuple):
     free_bytes: int
 
 
-def find_standing_states(standing: Standing) -> States:
-    """Say what the daemon itself knows: of its roots, its settings, its index."""
+def find_standing_states(standing: Standing, frozen_before: Collection[str] = ()) -> States:
+    """Say what the daemon itself knows: of its roots, its settings, its index.
+
+    Args:
+        standing: how it stands.
+        frozen_before: roots that were said to be frozen, by their name in the alert.  One that was not looked at since the
+            start, or since other settings count, has no losses yet: nobody knows that they are over.
+    """
     lost = [State("root-lost", root.path, root.incident) for root in standing.roots if root.incident]
     frozen = [
         State("root-frozen", root.path, f"{root.frozen:,} parts of it wait for a person; nothing is marked missing there")
         for root in standing.roots
-        if root.frozen
+        if root.frozen or (root.rescanned_at is None and bounded(root.path) in frozen_before)
     ]
     refused = [
         State("settings-refused", "settings", problem, make_id(problem)) for problem in [standing.settings_problem] if problem
@@ -72,42 +78,42 @@ def find_job_states(pasts: Mapping[str, JobPast], overdue: Iterable[Overdue], fr
     return {"job-failed": failed, "job-overdue": late, "plan-held": held}
 
 
-def find_disk_states(disks: Iterable[Disk], least_bytes: int, low: Collection[str]) -> States:
+def find_disk_states(disks: Iterable[Disk], least_bytes: int, low: Collection[str], silent: Collection[str] = ()) -> States:
     """Say which disks have too little room.
 
     Args:
         disks: what is free.
         least_bytes: what shall be.
         low: places that were said to have too little, by their name in the alert.
+        silent: places that do not answer: those of them that were low are neither told again nor as over.
     """
     states = [
         State("disk-low", disk.place, f"{format_size(disk.free_bytes)} are free, less than {format_size(least_bytes)}")
         for disk in disks
         if disk.free_bytes < least_bytes * (_ROOM if disk.place in low else 1.0)
     ]
+    states += [State("disk-low", place, "it does not answer any more") for place in silent if place in low]
     return {"disk-low": states}
 
 
-def find_kept_states(bad: Sequence[BadPlace], count: int, archives: Sequence[BadArchive]) -> States:
+def find_kept_states(bad: Sequence[BadRoot], archives: Sequence[BadArchive]) -> States:
     """Say what lies there and is not to be believed.
 
     Args:
-        bad: checkpoints, the first of `count`.
-        count: how many there are.
+        bad: checkpoints by root.
         archives: those that are not whole.
     """
-    by_root: dict[str, list[str]] = {}
-    for one in bad:
-        by_root.setdefault(one.root, []).append(f"{one.path}: {one.outcome}")
     by_directory: dict[str, list[str]] = {}
     for archive in archives:
         by_directory.setdefault(archive.directory, []).append(f"{archive.name}: {archive.state}")
-    rotten = [
-        State("bit-rot", root, _say(names, "checkpoints"), make_id(names, count), tuple(names))
-        for root, names in by_root.items()
-    ]
+    rotten = []
+    for one in bad:
+        names = [f"{place.path}: {place.outcome}" for place in one.places]
+        rotten.append(
+            State("bit-rot", one.root, _say(names, one.files, "checkpoints"), make_id(names, one.files), tuple(names))
+        )
     damaged = [
-        State("archive-damaged", directory, _say(names, "archives"), make_id(names), tuple(names))
+        State("archive-damaged", directory, _say(names, len(names), "archives"), make_id(names), tuple(names))
         for directory, names in by_directory.items()
     ]
     return {"bit-rot": rotten, "archive-damaged": damaged}
@@ -133,8 +139,8 @@ def find_stale_states(newest: Mapping[str, float], freshness: Mapping[str, float
     return {"no-new-checkpoint": states}
 
 
-def _say(names: Sequence[str], what: str) -> str:
-    return names[0] if len(names) == 1 else f"{len(names):,} {what}, first {names[0]}"
+def _say(names: Sequence[str], count: int, what: str) -> str:
+    return names[0] if count == 1 else f"{count:,} {what}, first {names[0]}"
 
 
 def _hours(seconds: float) -> str:

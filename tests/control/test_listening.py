@@ -1,0 +1,49 @@
+"""A guest of the socket, to whom the loop speaks while the thread may close his end."""
+
+from __future__ import annotations
+
+import threading
+
+from ckptd.control.listening import Guest
+from ckptd.control.protocol import Answer
+from ckptd.control.rights import Peer
+
+
+class SlowEnd:
+    """An end that takes what is sent only when the test lets it."""
+
+    def __init__(self):
+        self.story = []
+        self.is_sending, self.may_go_on = threading.Event(), threading.Event()
+
+    def sendmsg(self, *_):
+        self.is_sending.set()
+        self.may_go_on.wait(60)
+        self.story.append("sent")
+
+    def shutdown(self, _how):
+        self.story.append("shut")
+
+    def recv(self, *_):
+        return b""
+
+    def close(self):
+        self.story.append("closed")
+
+
+def test_an_end_is_not_closed_while_somebody_speaks_to_it():
+    """Its number may be another's in the next moment; afterwards nothing is said any more."""
+    end = SlowEnd()
+    guest = Guest(end, Peer(1, 1, 1, frozenset()), 0.0)
+    saying = threading.Thread(target=guest.say, args=(Answer(),))
+    saying.start()
+    assert end.is_sending.wait(60)
+    closing = threading.Thread(target=guest.close)
+    closing.start()
+    closing.join(0.2)
+    assert end.story == []
+    end.may_go_on.set()
+    for thread in (saying, closing):
+        thread.join(60)
+    guest.say(Answer())
+    assert end.story == ["sent", "shut", "closed"]

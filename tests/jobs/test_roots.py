@@ -1,0 +1,165 @@
+"""A root while it is watched: away and back, with real directories."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from ckptd.errors import RootLostError, StorageError
+from ckptd.jobs import roots as rooms
+from ckptd.jobs.roots import WatchedRoot
+from ckptd.watch.guard import MountChanged, Ok, Unmarked
+from ckptd.watch.wanted import compile_wanted
+
+WANTED = compile_wanted((".pth",), ())
+
+
+@pytest.fixture
+def models(tmp_path):
+    made = tmp_path / "models"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """No root takes a mark."""
+
+    def refuse(_fd):
+        raise StorageError("mark the root", why="Read-only file system")
+
+    monkeypatch.setattr(rooms, "mark_root", refuse)
+
+
+def fill(models, count=5):
+    for number in range(count):
+        (models / f"{number}.pth").write_bytes(b"x")
+
+
+def test_a_root_without_a_mark_that_was_away_at_the_start_comes_back(models, tmp_path, read_only):
+    """A read-only share: nothing but its place could be known of it, and a root that is away has none."""
+    fill(models)
+    models.rename(tmp_path / "elsewhere")
+    with WatchedRoot.open_or_wait(0, models, WANTED) as root:
+        root.learn(None, 5)
+        root.look_again()
+        assert root.incident == "No such file or directory"
+        models.mkdir()  # where it is mounted later
+        root.look_again()
+        assert "unmounted" in root.incident
+        models.rmdir()
+        (tmp_path / "elsewhere").rename(models)
+        assert isinstance(root.look_again(), MountChanged)
+        assert root.incident is None
+        assert "4.pth" in os.listdir(root.handle.fd)
+        assert isinstance(root.look_again(), Unmarked)
+        assert root.incident is None
+
+
+def test_a_root_with_a_mark_that_was_away_at_the_start_comes_back(models, tmp_path):
+    """By its mark, and not before."""
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.look_again()
+        root_id = root.root_id
+    fill(models)
+    models.rename(tmp_path / "elsewhere")
+    with WatchedRoot.open_or_wait(0, models, WANTED) as root:
+        root.learn(root_id, 5)
+        models.mkdir()
+        fill(models)
+        root.look_again()
+        assert root.incident is not None
+        models.rename(tmp_path / "another")
+        (tmp_path / "elsewhere").rename(models)
+        assert isinstance(root.look_again(), MountChanged)
+        assert isinstance(root.look_again(), Ok)
+
+
+def test_a_root_that_nobody_ever_saw_is_not_waited_for(models):
+    """It is a slip in the settings."""
+    models.rmdir()
+    with WatchedRoot.open_or_wait(0, models, WANTED) as root, pytest.raises(RootLostError, match="models"):
+        root.learn(None, 0)
+
+
+def test_an_empty_root_that_is_made_anew_is_the_one_that_is_held(models, tmp_path):
+    """Nothing was known in it, so that whatever lies there now is it: at once, and with a mark of its own."""
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.look_again()
+        before = root.root_id
+        models.rename(tmp_path / "old")
+        models.mkdir()
+        fill(models)
+        assert isinstance(root.look_again(), MountChanged)
+        assert "0.pth" in os.listdir(root.handle.fd)
+        assert root.root_id not in (None, before)
+        assert isinstance(root.look_again(), Ok)
+
+
+def test_a_root_that_goes_away_while_it_is_opened_anew_is_an_incident(models, tmp_path, monkeypatch):
+    """What was held is held on: a closed descriptor may be another file's a moment later."""
+    fill(models)
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.look_again()
+        root.files = 5
+        held = root.handle.fd
+        os.rename(models, tmp_path / "old")
+        os.mkdir(models)
+        os.rename(tmp_path / "old" / ".ckptd", models / ".ckptd")  # the same mark in another directory: mounted anew
+
+        def refuse(_path):
+            raise OSError(5, os.strerror(5))
+
+        monkeypatch.setattr(rooms, "RootHandle", refuse)
+        root.look_again()
+        assert root.incident == "Input/output error"
+        assert root.handle.fd == held
+        os.fstat(held)
+        with pytest.raises(RootLostError, match="Input/output error"):
+            root.adopt()
+        os.fstat(held)
+        monkeypatch.undo()
+        assert isinstance(root.look_again(), MountChanged)
+        assert root.incident is None
+
+
+def test_a_mark_that_is_older_than_the_index_is_learnt(models, tmp_path):
+    """Else the root would be known by its place alone for ever, and what lies below its mount would be taken for it."""
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.look_again()
+        root_id = root.root_id
+    fill(models)
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.learn(None, 5)
+        assert isinstance(root.look_again(), Ok)
+        assert root.root_id == root_id
+    models.rename(tmp_path / "elsewhere")
+    models.mkdir()
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.learn(root_id, 5)
+        root.look_again()
+        assert root.incident is not None
+
+
+def test_a_root_without_a_mark_whose_server_was_gone_comes_back(models, tmp_path, read_only, monkeypatch):
+    """What was held can't even be looked at any more, so that its place says nothing about what is mounted anew."""
+    fill(models)
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.learn(None, 5)
+        root.look_again()
+        held, real = root.handle.fd, os.fstat
+
+        def fstat(fd):
+            if fd == held:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return real(fd)
+
+        monkeypatch.setattr(os, "fstat", fstat)
+        models.rename(tmp_path / "elsewhere")
+        root.look_again()
+        assert root.incident is not None
+        (tmp_path / "elsewhere").rename(models)
+        assert isinstance(root.look_again(), MountChanged)
+        assert root.incident is None
