@@ -10,7 +10,6 @@ import errno
 import os
 import socket
 import stat
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,12 +17,18 @@ from pathlib import Path
 
 from ckptd.control.rights import Rules
 from ckptd.errors import StorageError
+from ckptd.storage.access_list import (
+    GROUP,
+    GROUP_OWNER,
+    MASK,
+    OTHERS,
+    OWNER,
+    Entry,
+    drop_access_list,
+    write_access_list,
+)
 
-#: Source: linux/posix_acl_xattr.h and linux/posix_acl.h: a version, then entries of tag, rights and number.
-_ACCESS_LIST = "system.posix_acl_access"
-_VERSION, _ENTRY = struct.pack("<I", 2), struct.Struct("<HHI")
-_OWNER, _GROUP_OWNER, _GROUP, _MASK, _OTHERS = 0x01, 0x04, 0x08, 0x10, 0x20
-_READ_WRITE, _NOBODY = 6, 0xFFFFFFFF
+_READ_WRITE = 6
 _OWNER_ONLY, _GROUP_TOO, _EVERYBODY = 0o600, 0o660, 0o666
 
 
@@ -176,8 +181,7 @@ def _let_in(name: str, directory: int, rules: Rules, made: os.stat_result | None
 def _open_to(path: str, groups: Sequence[int]) -> bool:
     """Open a file to groups; False when that could only be done by opening it to everybody."""
     os.chmod(path, _OWNER_ONLY)
-    with suppress(OSError):  # it has none, or none can be had there
-        os.removexattr(path, _ACCESS_LIST)
+    drop_access_list(path)
     if not groups:
         return True
     if len(groups) == 1:
@@ -186,20 +190,14 @@ def _open_to(path: str, groups: Sequence[int]) -> bool:
             os.chmod(path, _GROUP_TOO)
             return True
     try:
-        os.setxattr(path, _ACCESS_LIST, _write_list(groups))
+        write_access_list(path, _list_for(groups))
     except OSError:
         os.chmod(path, _EVERYBODY)
         return False
     return True
 
 
-def _write_list(groups: Sequence[int]) -> bytes:
-    """Write an access list: the owner and these groups read and write, and nobody else does anything."""
-    entries = [
-        (_OWNER, _READ_WRITE, _NOBODY),
-        (_GROUP_OWNER, 0, _NOBODY),
-        *((_GROUP, _READ_WRITE, group) for group in groups),
-        (_MASK, _READ_WRITE, _NOBODY),
-        (_OTHERS, 0, _NOBODY),
-    ]
-    return _VERSION + b"".join(_ENTRY.pack(*entry) for entry in entries)
+def _list_for(groups: Sequence[int]) -> list[Entry]:
+    """Let the owner and these groups read and write, and nobody else do anything."""
+    let_in = [Entry(GROUP, _READ_WRITE, group) for group in groups]
+    return [Entry(OWNER, _READ_WRITE), Entry(GROUP_OWNER, 0), *let_in, Entry(MASK, _READ_WRITE), Entry(OTHERS, 0)]

@@ -21,6 +21,7 @@ from ckptd.service.places import Places
 from ckptd.service.units import SERVICE
 from ckptd.settings import Settings
 from ckptd.settings.places import SYSTEM_USER
+from ckptd.storage.access_list import has_access_list
 
 #: Groups below this are the system's own (disk, shadow, docker): the service is not put into one because of a directory.
 #: Source: login.defs(5), GID_MIN.
@@ -32,8 +33,6 @@ USER = SYSTEM_USER
 #: What sysusers.d(5) takes for a name, and a unit for one word.  Others come from elsewhere ("domain users" of a directory
 #: service), and go by their number.
 LOCAL_GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,30}")
-#: Source: acl(5); acl_get_file(3) reads it.
-_ACL = "system.posix_acl_access"
 
 
 class ServiceUser(NamedTuple):
@@ -141,7 +140,7 @@ def look_at(path: Path) -> Directory:
         group = grp.getgrgid(found.st_gid).gr_name
     except KeyError:
         group = str(found.st_gid)
-    return Directory(real, stat.S_IMODE(found.st_mode), found.st_uid, group, found.st_gid, _has_acl(real))
+    return Directory(real, stat.S_IMODE(found.st_mode), found.st_uid, group, found.st_gid, has_access_list(real))
 
 
 def look_at_writable(settings: Settings) -> list[Directory]:
@@ -236,12 +235,6 @@ def _can_write(one: Directory, groups: Iterable[str], user: ServiceUser | None) 
     is_member = one.group_word in (USER, *groups) or (user is not None and one.gid in user.gids)
     rights = one.mode >> (6 if is_owner else 3 if is_member else 0)  # the first that fits counts, and no other
     return rights & 0o3 == 0o3
-
-
-def _has_acl(path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return _ACL in os.listxattr(path)
-    return False
 
 
 def _needs_group(mode: int) -> bool:

@@ -6,20 +6,16 @@ import grp
 import os
 import pwd
 import re
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckptd.storage.access_list import GROUP, GROUP_OWNER, MASK, OTHERS, USER, Entry, read_access_list
+
 READ, WRITE, ENTER = os.R_OK, os.W_OK, os.X_OK
 
-#: Source: linux/posix_acl_xattr.h: a version, then entries of tag, rights and number.
-_ACCESS_LIST = "system.posix_acl_access"
-_VERSION = struct.Struct("<I")
-_ENTRY = struct.Struct("<HHI")
-_USER, _GROUP_OWNER, _GROUP, _MASK, _OTHERS = 0x02, 0x04, 0x08, 0x10, 0x20
-_GROUPS = (_GROUP_OWNER, _GROUP)
+_GROUPS = (GROUP_OWNER, GROUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +98,19 @@ def _judge(account: Account, path: Path, seen: os.stat_result, rights: int) -> i
     """Give the rights that the first rule which fits leaves; Source: acl(5), "Access check algorithm"."""
     if account.user == seen.st_uid:
         return seen.st_mode >> 6
-    entries = _read_access_list(path)
+    entries = read_access_list(path)
     if entries:
         return _judge_by_list(account, seen, entries, rights)
     return seen.st_mode >> (3 if seen.st_gid in account.groups else 0)
 
 
-def _judge_by_list(account: Account, seen: os.stat_result, entries: Sequence[tuple[int, int, int]], rights: int) -> int:
-    mask = next((given for tag, given, _ in entries if tag == _MASK), 0o7)
+def _judge_by_list(account: Account, seen: os.stat_result, entries: Sequence[Entry], rights: int) -> int:
+    mask = next((given for tag, given, _ in entries if tag == MASK), 0o7)
     for tag, given, number in entries:
-        if tag == _USER and number == account.user:
+        if tag == USER and number == account.user:
             return given & mask
-    of = [(seen.st_gid if tag == _GROUP_OWNER else number, given) for tag, given, number in entries if tag in _GROUPS]
+    of = [(seen.st_gid if tag == GROUP_OWNER else number, given) for tag, given, number in entries if tag in _GROUPS]
     groups = [given & mask for number, given in of if number in account.groups]
     if groups:  # one that gives all that is asked for is enough; two halves are not
         return next((given for given in groups if rights & given == rights), 0)
-    return next((given for tag, given, _ in entries if tag == _OTHERS), 0)
-
-
-def _read_access_list(path: Path) -> list[tuple[int, int, int]]:
-    """Read (tag, rights, number) of an access list; nothing where there is none."""
-    try:
-        data = os.getxattr(path, _ACCESS_LIST)
-    except OSError:
-        return []
-    if len(data) < _VERSION.size or _VERSION.unpack_from(data) != (2,) or (len(data) - _VERSION.size) % _ENTRY.size:
-        return []
-    return list(_ENTRY.iter_unpack(data[_VERSION.size :]))
+    return next((given for tag, given, _ in entries if tag == OTHERS), 0)
