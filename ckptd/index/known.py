@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -54,8 +54,6 @@ _p = places.c
 _KNOWN = select(_p.path, _p.id, _p.state, _p.sha256, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
 _IDENTITIES = select(_p.path, _p.dev, _p.ino, _p.size, _p.mtime_ns, _p.ctime_ns)
 _GONE = tuple(state.value for state in GONE_STATES)
-#: Paths in one question; SQLite takes 32,766 values.
-_CHUNK = 500
 #: A root is most of the table: to read it from end to end takes half the time of going by way of the index, which the plus
 #: forbids.  Source: "Disqualifying WHERE clause terms using unary +" in SQLite's notes on its query planner.
 _ALL = (literal_column("+places.host", String), literal_column("+places.root", LargeBinary))
@@ -80,25 +78,28 @@ def load_present_identities(connection: Connection, host: str, root: bytes) -> d
         return _identities_of(rows)
 
 
-def load_gone_identities(connection: Connection, host: str, root: bytes, paths: Sequence[bytes]) -> dict[str, RawIdentity]:
-    """Give the identity of those places among some that are known as gone."""
-    known: dict[str, RawIdentity] = {}
-    query = _IDENTITIES.where(_p.host == host, _p.root == root, _p.state.in_(_GONE))
-    with uncollected():
-        for start in range(0, len(paths), _CHUNK):
-            some = query.where(_p.path.in_(paths[start : start + _CHUNK]))
-            rows: Any = connection.execute(some).cursor
-            known |= _identities_of(rows)
-    return known
+def load_gone_identities(connection: Connection, host: str, root: bytes, paths: Container[str]) -> dict[str, RawIdentity]:
+    """Give the identity of those places among some that are known as gone.
+
+    The rows are looked through and not asked for by name: of ten thousand new files a question would keep all names, and
+    the memory that it took once, a process keeps.
+    """
+    host_column, root_column = _ALL if connection.dialect.name == "sqlite" else (_p.host, _p.root)
+    query = _IDENTITIES.where(host_column == host, root_column == root, _p.state.in_(_GONE))
+    rows: Any = connection.execute(query).cursor
+    return _identities_of(rows, paths)
 
 
-def _identities_of(rows: Iterable[Any]) -> dict[str, RawIdentity]:
+def _identities_of(rows: Iterable[Any], wanted: Container[str] | None = None) -> dict[str, RawIdentity]:
     encoding, errors, decode = _ENCODING, _ERRORS, bytes.decode
     known: dict[str, RawIdentity] = {}
     for path, dev, ino, size, mtime_ns, ctime_ns in rows:
+        name = decode(path, encoding, errors)
+        if wanted is not None and name not in wanted:
+            continue
         if dev < 0 or ino < 0:
             dev, ino = unsigned(dev), unsigned(ino)  # noqa: PLW2901 — the one row in a million
-        known[decode(path, encoding, errors)] = (dev, ino, size, mtime_ns, ctime_ns)
+        known[name] = (dev, ino, size, mtime_ns, ctime_ns)
     return known
 
 

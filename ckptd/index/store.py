@@ -12,7 +12,7 @@ import os
 import platform
 import stat
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -207,11 +207,10 @@ class Store:
         with self._reading() as connection:
             return load_present_identities(connection, self.host, os.fsencode(root))
 
-    def load_gone(self, root: str, paths: Iterable[str]) -> dict[str, RawIdentity]:
+    def load_gone(self, root: str, paths: Container[str]) -> dict[str, RawIdentity]:
         """Give those places among some that are known as gone, each with the identity of the file that lay there."""
-        wanted = [os.fsencode(path) for path in paths]
         with self._reading() as connection:
-            return load_gone_identities(connection, self.host, os.fsencode(root), wanted)
+            return load_gone_identities(connection, self.host, os.fsencode(root), paths)
 
     def find_place(self, root: str, path: str) -> KnownPlace | None:
         """Give one known place."""

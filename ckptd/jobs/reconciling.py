@@ -87,7 +87,7 @@ def reconcile_root(
         known = store.load_identities(root.path)
         root.files = len(known)
         # What came back is among what is not known as present: only that is asked for, for what is gone only grows.
-        missing = store.load_gone(root.path, [path for path in seen if path not in known])
+        missing = {} if seen.keys() <= known.keys() else store.load_gone(root.path, seen)
         known |= missing
         changes = reconcile(known, seen, missing=missing, unread=found.unread)
     freezes = () if believe_losses else find_freezes(changes, known, found.devices)
