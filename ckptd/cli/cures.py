@@ -29,6 +29,7 @@ _BY_CODE: Final = {
     "changed-while-reading": "write to a temporary name and rename it, as ckptd.save does",
     "inspector-error": "report it with the message and, if you can, the file",
     "inspection-failed": "ckptd tries again by itself; when it stays so, report the message",
+    "inspection-unfinished": "wait a moment: ckptd tries again by itself",
     "sandbox-degraded": "run a kernel with Landlock and seccomp, or refuse instead: set inspect.sandbox, or export.sandbox, to "
     '"required"',
     "file-unreadable": "give the user that runs ckptd the right to read it",

@@ -99,12 +99,9 @@ class Asker:
     @property
     def name(self) -> str:
         """His name, or his number where the system has none for him."""
-        import pwd
+        from ckptd.storage.access import name_user
 
-        try:
-            return pwd.getpwuid(self.peer.uid).pw_name
-        except KeyError:
-            return str(self.peer.uid)
+        return name_user(self.peer.uid)
 
     @property
     def owner(self) -> int | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import shlex
 import stat
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import PurePath
 
+from ckptd.storage.access import name_user
 from ckptd.text import escape
 
 #: Entries of a trusted directory that are looked at.  More is no directory of code, and looking would take a while.
@@ -257,8 +257,8 @@ def _check(told: os.stat_result, path: str, uid: int, *, may_be_sticky: bool) ->
     if told.st_uid not in {0, uid}:
         owner = "root" if uid == 0 else "root or the user that runs ckptd"
         raise RefusedError(
-            f"{_shown(place)} belongs to {_user(told.st_uid)} and not to {owner}",
-            f"chown {_user(uid)} {shlex.quote(_shown(place))}",
+            f"{_shown(place)} belongs to {name_user(told.st_uid)} and not to {owner}",
+            f"chown {name_user(uid)} {shlex.quote(_shown(place))}",
         )
     if not told.st_mode & _OTHERS_WRITE or (may_be_sticky and told.st_mode & stat.S_ISVTX):
         return
@@ -286,13 +286,6 @@ def _read(fd: int, most_bytes: int) -> bytes | None:
 def _unreadable(path: str, error: OSError) -> Refusal:
     why = (error.strerror or type(error).__name__).lower()
     return Refusal(f"{_shown(path)} can't be looked at ({why})", "correct the path, or let the user that runs ckptd read it")
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _shown(path: str) -> str:

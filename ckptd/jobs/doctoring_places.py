@@ -9,7 +9,7 @@ from pathlib import Path
 from ckptd.jobs.checks import Check, Patient, bad, good, is_system_user
 from ckptd.jobs.reaching import advise, find_closed, own
 from ckptd.model import Severity
-from ckptd.service.drop_in import find_writable
+from ckptd.service.drop_in import find_writable, is_runtime
 from ckptd.settings import Settings
 from ckptd.settings.health import SocketAddress
 from ckptd.storage.access import ENTER, READ, WRITE, Account
@@ -17,8 +17,6 @@ from ckptd.storage.access import ENTER, READ, WRITE, Account
 _ALL = READ | WRITE | ENTER
 #: Where StateDirectory= lies.  Source: systemd.exec(5).
 _STATES = Path("/var/lib")
-#: How the directories begin that systemd makes with the service, or with one of its instances.
-_RUNTIME = "/run/ckptd"
 
 
 def check_places(patient: Patient) -> Iterator[Check]:
@@ -43,7 +41,7 @@ def _find_places(settings: Settings) -> Iterator[tuple[str, Path, bool]]:
         ("control", "socket"): settings.control.socket if settings.control.enabled else None,
     }
     for (table, key), file in files.items():
-        if file is not None and not str(file).startswith(_RUNTIME):
+        if file is not None and not is_runtime(file):
             yield f"{table}.{key}", file.parent, False
 
 

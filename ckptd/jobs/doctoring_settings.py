@@ -14,12 +14,12 @@ from typing import Any
 from pydantic import SecretStr
 
 from ckptd.jobs.checks import Check, Patient, bad, good
-from ckptd.jobs.writers import Writer, find_writers
 from ckptd.model import Severity
 from ckptd.notify.secret import find_fault
 from ckptd.settings import Settings
 from ckptd.settings.places import default_configs, setting_variables
 from ckptd.storage.access import ENTER, READ, Account, find_account, name_group
+from ckptd.storage.ways import Writer, find_writers
 from ckptd.text import escape
 
 _NAME = "settings"
@@ -96,7 +96,7 @@ def _check_readable(name: str, path: Path, account: Account) -> Iterator[Check]:
 def _find_writers(path: Path, account: Account) -> Iterable[Writer]:
     """Give each who can change a file once, with the place that is nearest to it."""
     found: dict[str, Writer] = {}
-    for writer in find_writers(path, account.user):
+    for writer in find_writers(path, [account.user]):
         found.setdefault(writer.who, writer)
     return found.values()
 

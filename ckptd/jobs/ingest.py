@@ -34,10 +34,10 @@ _log = structlog.get_logger()
 #: Files looked at in one step, so that results are written and signals seen in between.
 MOST_LOOKS = 64
 
-#: What is tried again though the file is as it was.  Source: `reconciling`, which tries it at each start and doubt.
-_TROUBLES = (Status.FAILED, Status.UNREADABLE)
-#: How the message of a failure ends after which nobody was told yet.
-_AGAIN = "; it is tried again"
+#: What is tried again at each start and doubt, though the file is as it was: a worker may have died of something else.
+TRIED_AGAIN = (Status.FAILED, Status.UNREADABLE)
+#: Codes of an inspection that failed for good, and of one that is tried again in a moment: of that nobody was told yet.
+_FAILED, _UNFINISHED = "inspection-failed", "inspection-unfinished"
 
 #: Says when a failed inspection is tried again: failures so far, this one included, and now → time, or None for never.
 NextTry = Callable[[int, float], float | None]
@@ -409,7 +409,7 @@ class Ingest:
 
     def _fail(self, place: Place, identity: Identity, error: WorkerError | None) -> None:
         before, message = self._failures.get(place), f"it could not be inspected: {escape(str(error), 500)}"
-        finding = Finding("inspection-failed", Severity.ERROR, message)
+        finding = Finding(_FAILED, Severity.ERROR, message)
         if before is not None and before[0] == identity:
             failures, is_known = 1 + before[1], before[2]
         else:
@@ -419,7 +419,7 @@ class Ingest:
         again = self._next_try(failures, self._now())
         self._failures[place] = (identity, failures, is_known or again is None)
         if again is not None and not is_known:  # after a kill it is seen by that that nobody was told yet
-            finding = replace(finding, message=message + _AGAIN)
+            finding = replace(finding, code=_UNFINISHED)
         root = self._roots[place[0]].path
         _log.warning("worker.failed", root=root, path=place[1], reason=str(error), failures=failures, again=again is not None)
         self._reject(place, identity, Status.FAILED, finding, told=again is not None or is_known)
@@ -431,7 +431,7 @@ class Ingest:
 
         The number of its device does not count: it changes with a mount or a boot.
         """
-        if inspection.status not in _TROUBLES:
+        if inspection.status not in TRIED_AGAIN:
             return False
         try:
             record = self._store.find_record(self._roots[place[0]].path, place[1], with_copies=False)
@@ -444,8 +444,6 @@ class Ingest:
             or known.identity[1:] != identity[1:]
             or known.status is not inspection.status
         ):
-            return False
-        if any(finding.message.endswith(_AGAIN) for finding in known.findings):
             return False
         return {finding.code for finding in known.findings} == {finding.code for finding in inspection.findings}
 

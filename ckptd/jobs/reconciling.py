@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from ckptd.index.store import Store
-from ckptd.jobs.ingest import Ingest
+from ckptd.jobs.ingest import TRIED_AGAIN, Ingest
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.tidying import find_undescribed, sweep
 from ckptd.model import Status
@@ -23,8 +23,6 @@ _log = structlog.get_logger()
 
 #: Reasons for a look that come by the clock: then only what differs is dealt with.
 BY_THE_CLOCK = frozenset({"schedule", "polling"})
-#: What is tried again at each start, though the file is as it was: a worker may have died of something else.
-_TRIED_AGAIN = (Status.FAILED, Status.UNREADABLE)
 #: What has a sidecar, as `metadata.sidecar` has it.
 _DESCRIBED = (Status.OK, Status.NEEDS_CODE, Status.UNSAFE, Status.DAMAGED)
 #: Our hidden files live for milliseconds; one that is older than this was left behind, whoever wrote it.
@@ -165,7 +163,7 @@ def _hand_on(root: WatchedRoot, store: Store, ingest: Ingest, changes: Changes, 
 
 def _look_closer(root: WatchedRoot, store: Store, ingest: Ingest, found: Scan) -> None:
     """Do what only a start or a doubt calls for: try again what failed, miss the sidecars that somebody removed."""
-    for path in store.find_with_status(root.path, _TRIED_AGAIN):
+    for path in store.find_with_status(root.path, TRIED_AGAIN):
         if path in found.files:
             ingest.expect((root.number, path))
     if ingest.upkeep.enabled:

@@ -12,7 +12,7 @@ from ckptd.text import escape
 
 #: systemd puts the credentials of LoadCredential= there.  Source: systemd.exec(5).
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
-#: How the keys of signatures begin.  Source: Standard Webhooks, "Signature scheme".
+#: How the keys of signatures begin that are base64.  Source: Standard Webhooks, "Signature scheme".
 KEY_PREFIX = "whsec_"
 _MOST_BYTES = 64 << 10
 

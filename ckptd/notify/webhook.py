@@ -24,12 +24,9 @@ from ckptd import __version__
 from ckptd.errors import SettingsError
 from ckptd.notify.interface import Options, UndeliveredError
 from ckptd.notify.message import Message
-from ckptd.notify.secret import Secret, read_secret
+from ckptd.notify.secret import KEY_PREFIX, Secret, read_secret
 from ckptd.settings.urls import check_url
 from ckptd.text import escape
-
-#: A key that begins so is base64.  Source: Standard Webhooks, "Signature scheme".
-_ENCODED = "whsec_"
 
 
 class WebhookNotifier:
@@ -100,9 +97,9 @@ def sign(key: Secret, number: str, at: str, body: bytes) -> str:
     """
     text = key.reveal()
     try:
-        raw = base64.b64decode(text.removeprefix(_ENCODED), validate=True) if text.startswith(_ENCODED) else text.encode()
+        raw = base64.b64decode(text.removeprefix(KEY_PREFIX), validate=True) if text.startswith(KEY_PREFIX) else text.encode()
     except (binascii.Error, ValueError) as error:
-        raise SettingsError((f"secret of the webhook: begins with {_ENCODED} and is no base64",)) from error
+        raise SettingsError((f"secret of the webhook: begins with {KEY_PREFIX} and is no base64",)) from error
     digest = hmac.new(raw, b".".join((number.encode(), at.encode(), body)), hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 

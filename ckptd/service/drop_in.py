@@ -13,8 +13,7 @@ from ckptd.settings.health import SocketAddress
 
 #: What ProtectHome= hides.  Source: systemd.exec(5).
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-#: RuntimeDirectory= of the units, which systemd makes and lets be written.
-RUNTIME = Path("/run/ckptd")
+_RUN = Path("/run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,17 @@ def find_writable(settings: Settings) -> tuple[Path, ...]:
         Path(address.path) if isinstance(address, SocketAddress) else None,
     ]
     further = [settings.state_dir, settings.archive.directory, settings.report.directory]
-    further += [None if file is None or file.is_relative_to(RUNTIME) else file.parent for file in files]
+    further += [None if file is None or is_runtime(file) else file.parent for file in files]
     return tuple(dict.fromkeys([*settings.roots, *(path for path in further if path is not None)]))
+
+
+def is_runtime(path: Path) -> bool:
+    """Say whether a path lies in what systemd makes with a service of ours or an instance, and lets be written.
+
+    Source: RuntimeDirectory= of the units.
+    """
+    first = path.relative_to(_RUN).parts[:1] if path.is_relative_to(_RUN) else ()
+    return first == ("ckptd",) or (bool(first) and first[0].startswith("ckptd-"))
 
 
 def find_readable(settings: Settings) -> tuple[Path, ...]:

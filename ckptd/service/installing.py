@@ -68,7 +68,7 @@ def prepare_install(order: Order, around: Surroundings, manager: Systemctl) -> P
     places, user = order.places, find_user()
     refusing.check_authority(places, around, _WHAT)
     refusing.check_runtime(places, around, _WHAT)
-    refusing.check_config(places, {os.geteuid(), *(() if user is None else (user.uid,))}, _WHAT)
+    refusing.check_config(places, [os.geteuid(), *(() if user is None else (user.uid,))], _WHAT)
     settings, config = _find_settings(order)
     refusing.check_paths(find_writable(settings), _WHAT)
     refusing.check_links(places, (*find_writable(settings), *find_readable(settings)), _WHAT)

@@ -7,12 +7,10 @@ import grp
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ckptd.service.drop_in import is_runtime
 from ckptd.service.places import Places
 from ckptd.service.surroundings import Directory, ServiceUser, describe_access, describe_further, describe_state, is_away
 from ckptd.settings import Settings
-
-#: Directories that systemd makes for a service before it starts begin so.
-_RUNTIME = "/run/ckptd"
 
 
 def find_access_notes(
@@ -31,7 +29,7 @@ def find_access_notes(
     for one in directories:
         if one.path in roots:
             told = describe_access(one, groups, user)
-        elif one.path == places.state_dir or str(one.path).startswith(_RUNTIME):
+        elif one.path == places.state_dir or is_runtime(one.path):
             continue  # of the unit, by StateDirectory= and RuntimeDirectory=
         elif one.mode is None and not is_away(one, directories):
             continue  # the service makes it

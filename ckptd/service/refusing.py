@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ckptd.service.drop_in import HOMES, with_targets
@@ -11,7 +11,8 @@ from ckptd.service.faults import ServiceError
 from ckptd.service.places import Places
 from ckptd.service.stamp import Standing
 from ckptd.service.surroundings import TEMPORARY, Surroundings, find_hidden, is_in_temporary
-from ckptd.service.ways import find_open, find_unseen_link
+from ckptd.service.ways import find_unseen_link
+from ckptd.storage.ways import find_writers
 
 
 def check_authority(places: Places, around: Surroundings, what: str) -> None:
@@ -58,21 +59,22 @@ def check_runtime(places: Places, around: Surroundings, what: str) -> None:
         raise ServiceError(what, path=around.packaged[0], why=why, cure="systemctl enable --now ckptd starts that one")
 
 
-def check_config(places: Places, users: Collection[int], what: str) -> None:
+def check_config(places: Places, users: Sequence[int], what: str) -> None:
     """Refuse settings that somebody else can change: they say whose code runs, and which groups root lets the service into.
 
     Args:
         places: where they lie.
-        users: who may own them, beside root.
+        users: who may own them.
         what: is to be done.
 
     Raises:
         ServiceError: somebody else can.
     """
-    stranger = find_open(places.config, users) if places.is_system else None
+    stranger = next(find_writers(places.config, users), None) if places.is_system else None
     if stranger is not None:
-        why = f"others than root and the user ckptd can change {stranger}, and so say what ckptd removes, runs and may enter"
-        cure = f"chown root {stranger}; chmod go-w {stranger}; or keep the settings in /etc/ckptd"
+        place = stranger.place
+        why = f"others than root and the user ckptd can change {place}, and so say what ckptd removes, runs and may enter"
+        cure = f"{stranger.cure}; or keep the settings in /etc/ckptd"
         raise ServiceError(what, path=places.config, why=why, cure=cure)
 
 

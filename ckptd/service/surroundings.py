@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import grp
 import hashlib
 import os
 import pwd
@@ -21,15 +20,14 @@ from ckptd.service.places import Places
 from ckptd.service.units import SERVICE
 from ckptd.settings import Settings
 from ckptd.settings.places import SYSTEM_USER
-from ckptd.storage.access_list import has_access_list
+from ckptd.storage.access import ENTER, FIRST_ORDINARY_GROUP, WRITE, Account, Owned, judge, name_group
+from ckptd.storage.access_list import Entry, read_access_list
 
-#: Groups below this are the system's own (disk, shadow, docker): the service is not put into one because of a directory.
-#: Source: login.defs(5), GID_MIN.
-FIRST_ORDINARY_GROUP = 1000
 #: What PrivateTmp= replaces by directories of its own.  Source: systemd.exec(5).
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 — named in order to be refused
 
 USER = SYSTEM_USER
+_NOBODY = -1
 #: What sysusers.d(5) takes for a name, and a unit for one word.  Others come from elsewhere ("domain users" of a directory
 #: service), and go by their number.
 LOCAL_GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,30}")
@@ -52,7 +50,7 @@ class Directory:
         owner: a user's number.
         group: name of its group; its number where it has none.
         gid: the group's number.
-        has_acl: an access control list says more than the mode.
+        entries: of its access list; empty where it has none.
     """
 
     path: Path
@@ -60,7 +58,7 @@ class Directory:
     owner: int = 0
     group: str = ""
     gid: int = 0
-    has_acl: bool = False
+    entries: tuple[Entry, ...] = ()
 
     @property
     def group_word(self) -> str:
@@ -136,11 +134,8 @@ def look_at(path: Path) -> Directory:
         found = os.stat(real)
     except OSError:
         return Directory(real)
-    try:
-        group = grp.getgrgid(found.st_gid).gr_name
-    except KeyError:
-        group = str(found.st_gid)
-    return Directory(real, stat.S_IMODE(found.st_mode), found.st_uid, group, found.st_gid, has_access_list(real))
+    mode, group = stat.S_IMODE(found.st_mode), name_group(found.st_gid)
+    return Directory(real, mode, found.st_uid, group, found.st_gid, tuple(read_access_list(real)))
 
 
 def look_at_writable(settings: Settings) -> list[Directory]:
@@ -155,7 +150,10 @@ def is_away(one: Directory, directories: Iterable[Directory]) -> bool:
 
 
 def find_groups(directories: Iterable[Directory]) -> tuple[str, ...]:
-    """Give the ordinary groups that may write in the directories, or alone may read them: the service has to be in them."""
+    """Give the ordinary groups that may write in the directories, or alone may read them: the service has to be in them.
+
+    It is put into none of the system's own because of a directory.
+    """
     return tuple(
         dict.fromkeys(
             one.group_word
@@ -228,13 +226,12 @@ def describe_further(one: Directory, groups: Iterable[str], user: ServiceUser | 
 
 
 def _can_write(one: Directory, groups: Iterable[str], user: ServiceUser | None) -> bool:
-    """Tell by the mode; of a list of access rights it is not known here, and a service that can is not warned of."""
-    if one.has_acl or one.mode is None:
-        return one.has_acl
-    is_owner = user is not None and one.owner == user.uid
-    is_member = one.group_word in (USER, *groups) or (user is not None and one.gid in user.gids)
-    rights = one.mode >> (6 if is_owner else 3 if is_member else 0)  # the first that fits counts, and no other
-    return rights & 0o3 == 0o3
+    """Say whether the service will be able to; a user that there is not yet owns nothing."""
+    if one.mode is None:
+        return False
+    uid, gids = (_NOBODY, frozenset[int]()) if user is None else user
+    joined = {one.gid} if one.group_word in (USER, *groups) else set()
+    return judge(Account(uid, gids | joined), Owned(one.owner, one.gid, one.mode, one.entries), WRITE | ENTER)
 
 
 def _needs_group(mode: int) -> bool:

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ckptd.storage.access_list import GROUP, GROUP_OWNER, MASK, OTHERS, USER, Entry, read_access_list
 
 READ, WRITE, ENTER = os.R_OK, os.W_OK, os.X_OK
+#: Groups below this are the system's own: disk, shadow, docker.  Source: login.defs(5), GID_MIN.
+FIRST_ORDINARY_GROUP = 1000
 
 _GROUPS = (GROUP_OWNER, GROUP)
 
@@ -44,7 +47,8 @@ class Account:
             seen = path.stat()
         except OSError:
             return True
-        return self.user == 0 or rights & _judge(self, path, seen, rights) == rights
+        owned = Owned(seen.st_uid, seen.st_gid, seen.st_mode, read_access_list(path))
+        return self.user == 0 or judge(self, owned, rights)
 
     def find_closed(self, path: Path) -> Path | None:
         """Give the first directory on the way to a path that this user may not enter; None when he gets there."""
@@ -94,22 +98,41 @@ def _read_groups(pid: int) -> set[int]:
     return set()
 
 
-def _judge(account: Account, path: Path, seen: os.stat_result, rights: int) -> int:
-    """Give the rights that the first rule which fits leaves; Source: acl(5), "Access check algorithm"."""
-    if account.user == seen.st_uid:
-        return seen.st_mode >> 6
-    entries = read_access_list(path)
-    if entries:
-        return _judge_by_list(account, seen, entries, rights)
-    return seen.st_mode >> (3 if seen.st_gid in account.groups else 0)
+class Owned(NamedTuple):
+    """What says who may do something with a file.
+
+    Attributes:
+        user, group: whose it is.
+        mode: its permission bits at least.
+        entries: its access list; empty where it has none.
+    """
+
+    user: int
+    group: int
+    mode: int
+    entries: Sequence[Entry] = ()
 
 
-def _judge_by_list(account: Account, seen: os.stat_result, entries: Sequence[Entry], rights: int) -> int:
+def judge(account: Account, owned: Owned, rights: int) -> bool:
+    """Say whether a user who is not root has all of the rights; the first rule that fits counts, and no other.
+
+    Source: acl(5), "Access check algorithm".
+    """
+    if account.user == owned.user:
+        given = owned.mode >> 6
+    elif owned.entries:
+        given = _judge_by_list(account, owned.group, owned.entries, rights)
+    else:
+        given = owned.mode >> (3 if owned.group in account.groups else 0)
+    return rights & given == rights
+
+
+def _judge_by_list(account: Account, group: int, entries: Sequence[Entry], rights: int) -> int:
     mask = next((given for tag, given, _ in entries if tag == MASK), 0o7)
     for tag, given, number in entries:
         if tag == USER and number == account.user:
             return given & mask
-    of = [(seen.st_gid if tag == GROUP_OWNER else number, given) for tag, given, number in entries if tag in _GROUPS]
+    of = [(group if tag == GROUP_OWNER else number, given) for tag, given, number in entries if tag in _GROUPS]
     groups = [given & mask for number, given in of if number in account.groups]
     if groups:  # one that gives all that is asked for is enough; two halves are not
         return next((given for given in groups if rights & given == rights), 0)

@@ -62,10 +62,3 @@ def drop_access_list(path: str | Path) -> None:
     """Take the list of a file away, if it has one that can be taken."""
     with suppress(OSError):
         os.removexattr(path, _NAME)
-
-
-def has_access_list(path: str | Path) -> bool:
-    """Say whether a file has a list that says more than its mode."""
-    with suppress(OSError):
-        return _NAME in os.listxattr(path)
-    return False

@@ -31,6 +31,7 @@ _STATUS_OF_WEIGHT = {
 #: Findings that are not about the inside of a file: code → (severity, meaning).
 AROUND = {
     "inspection-failed": ("error", "The worker crashed, hung or gave no answer that can be believed; the status is `failed`."),
+    "inspection-unfinished": ("error", "The same, and it is tried again in a moment."),
     "sandbox-degraded": ("warning", "A wall of the sandbox is missing on this machine, and the file was read all the same."),
     "file-unreadable": ("warning", "A file that should be looked at cannot be."),
     "not-regular": ("warning", "Something with the ending of a checkpoint is a FIFO, a device, a socket or a directory."),

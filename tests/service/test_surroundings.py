@@ -1,6 +1,7 @@
 """What decides whether a service can work here: groups, modes, homes."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from ckptd.service.surroundings import (
     find_user,
     look_at,
 )
+from ckptd.storage.access_list import GROUP, GROUP_OWNER, MASK, OTHERS, OWNER, Entry
+from ckptd.storage.access_list import USER as ACL_USER
 
 
 def directory(mode, group="ml", gid=1001) -> Directory:
@@ -107,10 +110,17 @@ def test_the_groups_of_the_user_are_all_that_the_system_knows(monkeypatch):
     assert find_user() is None
 
 
-def test_of_a_list_of_access_rights_nothing_is_said():
-    """The mode shows its mask only; a warning could be wrong."""
-    one = Directory(Path("/srv/metrics"), 0o750, 1000, "metrics", 998, has_acl=True)
-    assert describe_further(one, ()) is None
+def test_a_list_of_access_rights_counts_as_the_kernel_reads_it():
+    """The mode shows its mask only: the user may be let in by his number, by a group of his, or not at all."""
+    others = (Entry(OWNER, 7), Entry(GROUP_OWNER, 5), Entry(MASK, 7), Entry(OTHERS, 0))
+    one = Directory(Path("/srv/metrics"), 0o770, 1000, "metrics", 998, others)
+    ckptd = ServiceUser(997, frozenset({997}))
+    assert "can't write" in str(describe_further(one, (), ckptd))
+    by_number = replace(one, entries=(*others, Entry(ACL_USER, 7, 997)))
+    assert describe_further(by_number, (), ckptd) is None
+    by_group = replace(one, entries=(*others, Entry(GROUP, 7, 60_000)))
+    assert "can't write" in str(describe_further(by_group, (), ckptd))
+    assert describe_further(by_group, (), ServiceUser(997, frozenset({997, 60_000}))) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Who can change a file: by itself, by what lies above it, by a link on the way."""
+"""The way to a file: where it leads, and who can change that, by the file, by what lies above it, by a link."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptd.jobs.writers import find_writers
+from ckptd.storage.ways import find_writers, walk
 
 USER, OTHER, GROUP = 54_321, 54_322, 54_331
 
@@ -22,29 +22,59 @@ def place():
         yield Path(made)
 
 
+def test_a_way_goes_where_its_links_lead(place):
+    """Each link where it stands, then what lies behind it; a circle ends."""
+    (place / "conf").mkdir()
+    (place / "conf" / "x.toml").touch()
+    (place / "one").symlink_to("two")
+    (place / "two").symlink_to(place / "conf" / ".." / "conf")
+    names = [entry.name for entry, _ in walk(place / "one" / "x.toml") if entry.is_relative_to(place) and entry != place]
+    assert names == ["one", "two", "conf", "conf", "x.toml"]
+    (place / "circle").symlink_to("circle")
+    assert [*walk(place / "circle")]
+    assert [entry for entry, _ in walk(place / "none" / "x")][-1] == place
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("entry", "owner", "group", "mode"), [("conf", 4321, 0, 0o755), ("conf/x.toml", 0, 4321, 0o664)])
+def test_another_owner_or_a_group_that_may_write_is_a_stranger(place, entry, owner, group, mode):
+    """But for root's own group, and for whom the caller names."""
+    file = place / "conf" / "x.toml"
+    file.parent.mkdir()
+    file.touch(0o644)
+    os.chown(place / entry, owner, group)
+    (place / entry).chmod(mode)
+    assert [found.place for found in find_writers(file, [0])] == [place / entry]
+    if owner:
+        assert list(find_writers(file, [0, owner])) == []
+    else:
+        os.chown(place / entry, 0, 0)
+        assert list(find_writers(file, [0])) == []
+
+
 @pytest.mark.root
 def test_who_can_change_a_file_is_told_wherever_he_can(place):
     """By the file, by a directory above it, by its group; a sticky directory and root hinder nobody."""
     file = place / "inner" / "file"
     file.parent.mkdir()
     file.touch(0o644)
-    assert list(find_writers(file, USER)) == []
+    assert list(find_writers(file, [USER])) == []
     os.chown(file, USER, GROUP)
-    assert list(find_writers(file, USER)) == []
+    assert list(find_writers(file, [USER])) == []
     file.chmod(0o664)
-    (found,) = find_writers(file, USER)
+    (found,) = find_writers(file, [USER])
     assert (found.place, found.is_group, found.cure) == (file, True, f"chmod g-w {file}")
     file.chmod(0o646)
-    (found,) = find_writers(file, USER)
+    (found,) = find_writers(file, [USER])
     assert (found.who, found.is_group) == ("everybody", False)
     file.chmod(0o644)
     file.parent.chmod(0o777)
-    (found,) = find_writers(file, USER)
+    (found,) = find_writers(file, [USER])
     assert (found.place, found.who) == (file.parent, "everybody")
     file.parent.chmod(0o1777)
-    assert list(find_writers(file, USER)) == []
+    assert list(find_writers(file, [USER])) == []
     os.chown(file.parent, OTHER, -1)
-    (found,) = find_writers(file, USER)
+    (found,) = find_writers(file, [USER])
     assert found.who == f"user {OTHER}, whose it is,"
 
 
@@ -56,15 +86,15 @@ def test_a_link_on_the_way_can_be_changed_by_whose_it_is(place):
         directory.mkdir()
     file.touch(0o644)
     link.symlink_to(file)
-    assert list(find_writers(link, USER)) == []
+    assert list(find_writers(link, [USER])) == []
     link.parent.chmod(0o777)
-    (found,) = find_writers(link, USER)
+    (found,) = find_writers(link, [USER])
     assert found.place == link.parent
     link.parent.chmod(0o1777)
     os.chown(link, OTHER, -1, follow_symlinks=False)
-    (found,) = find_writers(link, USER)
+    (found,) = find_writers(link, [USER])
     assert found.cure == f"chown -h {USER} {link}"
-    assert list(find_writers(file, USER)) == []
+    assert list(find_writers(file, [USER])) == []
 
 
 @pytest.mark.root
@@ -85,4 +115,4 @@ def test_a_group_in_which_nobody_else_is_counts_for_nothing(place, monkeypatch, 
     file.touch(0o664)
     file.chmod(0o664)
     os.chown(file, USER, gid)
-    assert bool(list(find_writers(file, USER))) is is_told
+    assert bool(list(find_writers(file, [USER]))) is is_told
