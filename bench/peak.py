@@ -9,11 +9,11 @@ from pathlib import Path
 
 def main(arguments: list[str]) -> None:
     """Print {target: [MiB at the start, MiB at the peak]}; each target is measured in a fork of its own."""
-    import isal.isal_zlib  # noqa: F401
-    import numpy  # noqa: F401
-    import safetensors  # noqa: F401
+    import isal.isal_zlib  # noqa: F401 — what is imported is in no peak
+    import numpy  # noqa: F401 — likewise
+    import safetensors  # noqa: F401 — likewise
 
-    from ckptd.export import checking, safetensors_file  # noqa: F401
+    from ckptd.export import checking, safetensors_file  # noqa: F401 — likewise
 
     checkpoint, place = Path(arguments[0]), Path(arguments[1])
     print(

@@ -71,7 +71,7 @@ def measure_weights(place: Path, quick: bool) -> list[Row]:
         made = place / target
         written = min(time_call(lambda: write_weights(path, made, target)) for _ in range(3))  # noqa: B023 — called at once
         os.sync()
-        checked, peer, ratio = time_pairs(lambda: check_weights(path, made, target), lambda: run(["sha256sum", str(path)]), 3)  # noqa: B023
+        checked, peer, ratio = time_pairs(lambda: check_weights(path, made, target), lambda: run(["sha256sum", str(path)]), 3)  # noqa: B023 — called at once
         work = f"{target} of {shown}, {1 - made.stat().st_size / size:.0%} smaller"
         rows.append(Row(f"{work}, written", f"{written:.3f} s", "", f"{size / written / 1e9:.2f} GB/s", "", None))
         rows.append(

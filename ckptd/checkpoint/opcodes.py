@@ -239,7 +239,7 @@ def _run_batch(state: _State) -> bool:
             elif op == 0x85:  # TUPLE1
                 stack[-1] = (stack[-1],)
             elif op == 0x89:  # NEWFALSE
-                push(False)  # noqa: FBT003
+                push(False)  # noqa: FBT003 — the value that the opcode means
             elif op == 0x29:  # EMPTY_TUPLE
                 push(())
             elif op == 0x4D:  # BININT2
@@ -253,7 +253,7 @@ def _run_batch(state: _State) -> bool:
             elif op == 0x4E:  # NONE
                 push(None)
             elif op == 0x88:  # NEWTRUE
-                push(True)  # noqa: FBT003
+                push(True)  # noqa: FBT003 — the value that the opcode means
             elif op == 0x47:  # BINFLOAT
                 push(_f8(data, pos)[0])
                 pos += 8

@@ -34,7 +34,7 @@ def prepare(size_bytes: int | None = None) -> None:
     if size_bytes is None or size_bytes > BUDGETS.whole_bytes:
         # One inspection is one thread and one digest; what BLAS would start beside them is somebody else's core.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        import numpy  # noqa: F401
+        import numpy  # noqa: F401 — read before the walls stand
 
     for name in _CODECS:
         codecs.lookup(name)

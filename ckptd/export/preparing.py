@@ -31,7 +31,7 @@ def prepare(packages: Sequence[str]) -> None:
     import ckptd.export.building
     import ckptd.export.inputs
     import ckptd.loading.rebuild
-    import ckptd.loading.storages  # noqa: F401
+    import ckptd.loading.storages  # noqa: F401 — imported so that no job has to
 
     for name in packages:
         # ONNX Runtime starts a thread when it is imported, beside which a process should not fork; it takes 0.05 s.
@@ -74,7 +74,7 @@ def keep_registry() -> None:
         made.functions = {name: list(found) for name, found in held[opset_version].functions.items()}
         return made
 
-    from_torchlib.is_kept = True  # type: ignore[attr-defined]
+    from_torchlib.is_kept = True  # type: ignore[attr-defined]  # a mark on a function
     kind.from_torchlib = classmethod(from_torchlib)
 
 

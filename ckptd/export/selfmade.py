@@ -143,7 +143,7 @@ def complete(module: Any) -> None:
         if isinstance(part, torch.nn.RNNBase):
             # Source: torch/nn/modules/rnn.py, `RNNBase.__setstate__`.
             part.__dict__.setdefault("proj_size", 0)
-            held = [part._parameters.get(weight) for weight in part._flat_weights_names]  # noqa: SLF001
+            held = [part._parameters.get(weight) for weight in part._flat_weights_names]  # noqa: SLF001 — as torch does it itself
             part.__dict__["_flat_weights"] = held
             part.__dict__["_flat_weight_refs"] = [None if weight is None else weakref.ref(weight) for weight in held]
 
@@ -153,7 +153,7 @@ def _torch_function(name: Global) -> Any:
 
     if name.name not in _FUNCTIONS or name.module not in _FUNCTION_MODULES:
         return None
-    places = {"torch": torch, "torch.nn.functional": torch.nn.functional, "torch._C._nn": torch._C._nn}  # noqa: SLF001
+    places = {"torch": torch, "torch.nn.functional": torch.nn.functional, "torch._C._nn": torch._C._nn}  # noqa: SLF001 — where pickles name them
     return getattr(places[name.module], name.name, None)
 
 

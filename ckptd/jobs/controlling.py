@@ -356,8 +356,16 @@ class Controlling:
             listener.finish(guest, Answer(4, busy))
             return
         peer, settings = guest.peer, self._loop.settings
-        look = {"zone": asked.zone, "columns": asked.columns, "colors": asked.colors}
-        command = Command(os.getpid(), asked.arguments, peer, self._rules, settings, **look)  # type: ignore[arg-type]
+        command = Command(
+            os.getpid(),
+            asked.arguments,
+            peer,
+            self._rules,
+            settings,
+            zone=asked.zone,
+            columns=asked.columns,
+            colors=asked.colors,
+        )
         try:
             process = _start(command, guest)
         except (OSError, WorkerError) as error:

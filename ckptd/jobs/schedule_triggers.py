@@ -27,7 +27,7 @@ class TimetableTrigger(BaseTrigger):  # type: ignore[misc]  # the library has no
         return None if at is None else dt.datetime.fromtimestamp(at, dt.UTC)
 
 
-class SteadyTrigger(BaseTrigger):  # type: ignore[misc]
+class SteadyTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped
     """Fire again and again, with so many seconds between; what passed unseen is not made up for."""
 
     def __init__(self, seconds: float) -> None:

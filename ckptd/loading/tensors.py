@@ -80,7 +80,7 @@ def _quantized(value: TensorValue, extra: Any, storages: Storages) -> torch.Tens
     else:
         scales, zero_points, axis = rest
         _check_channels(value, scales, zero_points, axis)
-        make = torch._empty_per_channel_affine_quantized  # noqa: SLF001
+        make = torch._empty_per_channel_affine_quantized  # noqa: SLF001 — torch rebuilds them so itself
         tensor = make(
             value.shape,
             scales=_column(scales, torch.double),

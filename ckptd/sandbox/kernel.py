@@ -120,7 +120,7 @@ def quads(*values: int) -> ctypes.Array[ctypes.c_uint64]:
 
 def _argument(value: object) -> object:
     # A bare int would be passed as 32 bits to a function with variable arguments.
-    return ctypes.c_long(value) if isinstance(value, int) else ctypes.byref(value)  # type: ignore[arg-type]
+    return ctypes.c_long(value) if isinstance(value, int) else ctypes.byref(value)  # type: ignore[arg-type]  # who calls gives ctypes or int
 
 
 _loaded: list[ctypes.CDLL] = []

@@ -177,7 +177,7 @@ def _replace_streams(words: int) -> None:
     # What is printed before a crash is to be seen.
     for file in (sys.stdout, sys.stderr):
         if file is not None:
-            file.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+            file.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # typed as any text stream
 
 
 def _do_job(functions: Mapping[str, Function], message: dict[str, Any], channel: int, fds: list[int]) -> None:

@@ -278,7 +278,7 @@ def test_secrets_are_not_published(key):
         ({"date": "2025-01-02 10:00:00"}, "date", "2025-01-02T10:00:00"),
         ({"timestamp": 1735787045}, "date", "2025-01-02T03:04:05Z"),
         ({"timestamp": datetime.datetime(2025, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)}, "date", "2025-01-02T03:04:05Z"),
-        ({"timestamp": datetime.datetime(2025, 1, 2, 3, 4, 5)}, "date", "2025-01-02T03:04:05"),  # noqa: DTZ001
+        ({"timestamp": datetime.datetime(2025, 1, 2, 3, 4, 5)}, "date", "2025-01-02T03:04:05"),  # noqa: DTZ001 — a time without a zone is the case
         ({"date": datetime.date(2025, 1, 2)}, "date", "2025-01-02"),
         ({"time": "Sun Nov 21 09:57:11 2021"}, "date", "2021-11-21T09:57:11"),
         ({"time": 3.5}, "date", None),

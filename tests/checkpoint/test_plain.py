@@ -30,7 +30,7 @@ def _honest() -> dict[str, object]:
         "defaultdict": collections.defaultdict(list, {"a": [1]}),
         "defaultdict of None": collections.defaultdict(None, {"a": 1}),
         "Namespace": argparse.Namespace(lr=0.1, name="x"),
-        "datetime": datetime.datetime(2025, 1, 2, 3, 4, 5, 6),  # noqa: DTZ001
+        "datetime": datetime.datetime(2025, 1, 2, 3, 4, 5, 6),  # noqa: DTZ001 — a time without a zone is the case
         "datetime in UTC": datetime.datetime(2025, 1, 2, tzinfo=datetime.UTC),
         "datetime elsewhere": datetime.datetime(2025, 1, 2, tzinfo=zone),
         "date": datetime.date(2025, 1, 2),
@@ -44,7 +44,7 @@ def _honest() -> dict[str, object]:
         "device": torch.device("cuda", 0),
         "bare device": torch.device("cpu"),
         "numpy float": numpy.float64(1.5),
-        "numpy bool": numpy.bool_(True),  # noqa: FBT003
+        "numpy bool": numpy.bool_(True),  # noqa: FBT003 — the value itself
         "numpy dtype": numpy.dtype("<i4"),
         "numpy text": numpy.str_("x"),
         "numpy array": numpy.arange(6).reshape(2, 3),

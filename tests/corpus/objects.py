@@ -189,7 +189,7 @@ def numpy_scalars() -> Any:
         "best_acc": np.float64(0.91),
         "loss": np.float32(0.25),
         "epoch": np.int64(12),
-        "flag": np.bool_(True),  # noqa: FBT003
+        "flag": np.bool_(True),  # noqa: FBT003 — the value itself
         "history": np.arange(6, dtype=np.float32).reshape(2, 3),
         "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
         "names": np.array(["n", "s"]),
@@ -208,7 +208,7 @@ def dates_and_paths() -> Any:
         "state_dict": cnn().state_dict(),
         "saved": datetime.datetime(2025, 1, 2, 3, 4, 5, 678, tzinfo=zone),
         "utc": datetime.datetime(2025, 1, 2, tzinfo=datetime.UTC),
-        "naive": datetime.datetime(2025, 1, 2, 3, 4, 5),  # noqa: DTZ001
+        "naive": datetime.datetime(2025, 1, 2, 3, 4, 5),  # noqa: DTZ001 — a time without a zone is the case
         "day": datetime.date(2025, 1, 2),
         "took": datetime.timedelta(seconds=90),
         "at": datetime.time(3, 4),

@@ -14,8 +14,8 @@ import sys
 def main() -> int:
     """Import, become somebody else, and run."""
     uid, groups, arguments = int(sys.argv[1]), [int(group) for group in sys.argv[2].split(",") if group], sys.argv[3:]
-    import encodings.idna  # noqa: F401
-    import pwd  # noqa: F401
+    import encodings.idna  # noqa: F401 — who is somebody else by then could not read it
+    import pwd  # noqa: F401 — likewise
 
     import ckptd.control.rights
     import ckptd.settings.units

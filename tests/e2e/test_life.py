@@ -274,6 +274,16 @@ def test_it_ends_even_when_a_thread_of_it_does_not(models):
         daemon.kill()
 
 
+def wait_starts(daemon, count):
+    """Wait until a daemon began so often, reloads included."""
+    wait_for(lambda: sum(event["event"] == "daemon.started" for event in daemon.events()) == count, f"start {count}")
+
+
+def wait_ready(systemd, count):
+    """Wait until it said so often that it is ready."""
+    wait_for(lambda: len(systemd.said("READY")) == count, f"READY {count}")
+
+
 def test_a_reload_that_takes_roots_away_forgets_what_was_told_of_them(models, tmp_path):
     """Mail names roots by their number: after a reload with fewer of them, none may be left that means another or none."""
     config, second = tmp_path / "ckptd.toml", tmp_path / "second"
@@ -292,7 +302,7 @@ def test_a_reload_that_takes_roots_away_forgets_what_was_told_of_them(models, tm
                 for file in range(20):
                     save(root / f"{number}-{file}.pth", file)
             daemon.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: sum(e["event"] == "daemon.started" for e in daemon.events()) == number + 2, "the reload")  # noqa: B023
+            wait_starts(daemon, number + 2)
         assert daemon.process.poll() is None
         wait_for(lambda: len(daemon.records()) >= 100, "the files of the root that stayed")
     finally:
@@ -344,7 +354,7 @@ def test_reloads_leave_no_daemons_behind(models):
     daemon.start()
     for number in range(4):
         daemon.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: sum(e["event"] == "daemon.started" for e in daemon.events()) == number + 2, "the reload")  # noqa: B023
+        wait_starts(daemon, number + 2)
     assert daemon.stop() == 0
     assert 1 <= int(Path(f"{models}.alive").read_text()) <= 2
 
@@ -356,7 +366,7 @@ def test_a_pause_that_ends_during_a_reload_does_not_keep_it_from_being_ready(mod
         for number in range(5):
             assert run_ckptd("--root", models, "pause", "--for", "10ms").returncode == 0
             daemon.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: len(systemd.said("READY")) == number + 2, "ready again")  # noqa: B023
+            wait_ready(systemd, number + 2)
         assert len(systemd.said("RELOADING")) == 5
         wait_for(lambda: ckptd("--root", models, "status")["phase"] == "running", "the end of the last pause")
 

@@ -237,9 +237,10 @@ def test_the_time_limit_ends_a_command(tmp_path, commands, capsys):
     with loop(tmp_path, open_side, hook=hooks, hook_processes=1) as one:
         one.go_on(10)
         ready(one.store, "a.pth", "b.pth")
-        for number in (1, 2):
-            one.until(lambda: commands.words.count("began") == number, "one to begin")  # noqa: B023
-            one.clock.pass_by(40)
+        one.until(lambda: commands.words.count("began") == 1, "the first to begin")
+        one.clock.pass_by(40)
+        one.until(lambda: commands.words.count("began") == 2, "the second to begin")
+        one.clock.pass_by(40)
         one.until(lambda: not one.store.ask(load_hook_runs), "both to be ended")
     out = capsys.readouterr().out
     assert out.count("hook.failed") == 2

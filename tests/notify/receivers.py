@@ -161,19 +161,19 @@ class Mailbox:
     refuses: str = ""
     goodbye: str = "221 bye"
 
-    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802 — the name is aiosmtpd's
         if address == self.refuses:
             return "550 no such user\x1b[2J"
         envelope.rcpt_tos.append(address)
         return "250 fine"
 
-    async def handle_QUIT(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802
+    async def handle_QUIT(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802 — the name is aiosmtpd's
         return self.goodbye
 
     async def handle_DATA(self, _server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 — aiosmtpd's name
         if self.answer.startswith("250"):
             self.raw.append(envelope.content)
-            self.mails.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
+            self.mails.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]  # of that policy it is an EmailMessage
             self.envelopes.append((envelope.mail_from, envelope.rcpt_tos))
             self.secured.append(session.ssl is not None)
         return self.answer

@@ -89,13 +89,13 @@ def _run(name, x, wanted):
 
 
 def main(arguments):
-    import onnx  # noqa: F401
-    import onnxruntime.quantization  # noqa: F401
-    import onnxscript  # noqa: F401
-    import safetensors.torch  # noqa: F401
+    import onnx  # noqa: F401 — what its jobs need is there before them
+    import onnxruntime.quantization  # noqa: F401 — what its jobs need is there before them
+    import onnxscript  # noqa: F401 — what its jobs need is there before them
+    import safetensors.torch  # noqa: F401 — what its jobs need is there before them
     import torch._dynamo
     import torch.export
-    import torch.onnx  # noqa: F401
+    import torch.onnx  # noqa: F401 — what its jobs need is there before them
 
     assert arguments[0] == "onnx"
     assert len(os.listdir("/proc/self/task")) == 1, "a thread that a job's jail would not bind"

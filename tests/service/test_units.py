@@ -35,7 +35,7 @@ class Unit(configparser.RawConfigParser):
 
     def __init__(self, text: str) -> None:
         super().__init__(delimiters=("=",), comment_prefixes=("#",), strict=False, interpolation=None)
-        self.optionxform = str  # type: ignore[assignment,method-assign]
+        self.optionxform = str  # type: ignore[assignment,method-assign]  # as configparser documents it
         self.read_string(text)
 
 

@@ -172,9 +172,10 @@ def test_a_word_that_is_also_the_key_of_a_storage():
 
 def test_a_word_that_is_the_key_of_a_storage_that_stays():
     """The same when both stay, and the word comes first or last."""
-    storage = lambda key: asm.sequence(  # noqa: E731
-        asm.text("storage"), asm.named("torch", "FloatStorage"), key, asm.text("cpu"), asm.integer(4)
-    )
+
+    def storage(key):
+        return asm.sequence(asm.text("storage"), asm.named("torch", "FloatStorage"), key, asm.text("cpu"), asm.integer(4))
+
     for kept in (
         asm.text("a") + asm.tensor(storage(asm.text("5") + asm.put(3)) + asm.BINPERSID) + asm.text("b") + asm.get(3),
         asm.text("b") + asm.text("5") + asm.put(3) + asm.text("a") + asm.tensor(storage(asm.get(3)) + asm.BINPERSID),

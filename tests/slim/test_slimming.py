@@ -209,7 +209,7 @@ class Settings:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Settings) and other.lr == self.lr
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # that nothing can hash it is the case
 
 
 def test_objects_of_unknown_classes_stay_as_calls(tmp_path, optimizer):
@@ -323,7 +323,7 @@ def test_the_unsafe_and_the_damaged_are_never_made_smaller(tmp_path, optimizer, 
     assert not (tmp_path / "canary").exists()
 
 
-class Odd(dict):  # type: ignore[type-arg]
+class Odd(dict):  # type: ignore[type-arg]  # its keys are of no type
     """A dict of somebody's own class."""
 
 

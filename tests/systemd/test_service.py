@@ -311,8 +311,11 @@ def test_several_people_share_a_root(machine, made):
     run("runuser", "-u", "bob", "--", "python3", "-c", edit)
     digest = json.loads(sidecar.read_text())["ckptd"]["sha256"]
     run("runuser", "-u", "alice", "--", "sh", "-c", save.format("b.pth", "/data/models/model.pth"))
-    own = lambda: json.loads(sidecar.read_text() or "{}").get("ckptd", {})  # noqa: E731
-    wait_for(lambda: own().get("sha256") not in (None, digest), "the new content in the sidecar")
+
+    def is_of_new_content():
+        return json.loads(sidecar.read_text() or "{}").get("ckptd", {}).get("sha256") not in (None, digest)
+
+    wait_for(is_of_new_content, "the new content in the sidecar")
     assert json.loads(sidecar.read_text())["notes"] == "of bob"
     assert "ml" in machine.ask("id", "-nG", "ckptd").split()
     for user in ("ckptd", "root"):  # who follows the pages for administrators can do what the service does

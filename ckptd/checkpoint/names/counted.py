@@ -81,7 +81,7 @@ def _count(draft: Draft, position: int, value: int, word: str, *, last: bool) ->
     if draft.epoch is not None or (draft.step is not None and value >= 1000):
         return
     if word in _HALVES:
-        draft.note(_HALVES[word], True)  # noqa: FBT003
+        draft.note(_HALVES[word], value=True)
     if value >= 1000:
         if value < 10_000_000:
             draft.step, draft.confidence["step"] = value, 0.5

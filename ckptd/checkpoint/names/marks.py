@@ -176,13 +176,13 @@ def _read_mark(draft: Draft, position: int, quantized: list[str]) -> int:
     ):
         if low == "generator":
             return end + 1
-        draft.note("generator", True)  # noqa: FBT003
+        draft.note("generator", value=True)
     elif low in {"netd", "dnet"} or atoms[position].text == "D":
-        draft.note("discriminator", True)  # noqa: FBT003
+        draft.note("discriminator", value=True)
     elif low.lstrip("0123456789") == "best":  # "10best": the mean of so many
-        draft.note("best", True)  # noqa: FBT003
+        draft.note("best", value=True)
     elif low in FLAGS:
-        draft.note(FLAGS[low], True)  # noqa: FBT003
+        draft.note(FLAGS[low], value=True)
         if low == "baseline" and position == 0:  # a model of that name when there is no other
             return end + 1
     else:

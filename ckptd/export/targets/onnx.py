@@ -81,7 +81,7 @@ def open_session(name: str) -> Opened:
 
     def call(arrays: Sequence[Any]) -> Sequence[Any]:
         given = {item.name: array for item, array in zip(inputs, arrays, strict=True)}
-        return session.run(None, given)  # type: ignore[no-any-return]
+        return session.run(None, given)  # type: ignore[no-any-return]  # onnxruntime is untyped
 
     return Opened(call, shapes)
 

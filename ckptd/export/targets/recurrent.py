@@ -41,7 +41,7 @@ def whole_recurrences(names: Sequence[str]) -> Iterator[None]:
             table.pop(op, None)
             if entry is not None:
                 table[op] = entry
-            op._dispatch_cache.clear()  # noqa: SLF001
+            op._dispatch_cache.clear()  # noqa: SLF001 — there is no public way to have torch look anew
 
 
 def has_plain_recurrence(program: Any) -> bool:

@@ -265,6 +265,6 @@ def _integer(value: object) -> int:
 
 
 def _time(value: object) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]  # the type was looked at
         raise ManifestError("it does not say when")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)  # type: ignore[arg-type]  # likewise

@@ -245,7 +245,7 @@ def test_a_sweep_that_is_killed_is_finished_by_the_next(fresh: Callable) -> None
                 ready = prepare(root, root_fd)
                 if not is_killed(first, lambda: action(root_fd, ready)):  # noqa: B023 — called within the turn
                     break
-                if not is_killed(second, lambda: sweep(root_fd, NOW)):  # noqa: B023
+                if not is_killed(second, lambda: sweep(root_fd, NOW)):  # noqa: B023 — called at once
                     break
                 kills += 2
                 heal(root_fd)

@@ -186,7 +186,7 @@ def test_many_rounds_against_a_thread_that_saves(root: Path, root_fd: int, monke
 
         def save_soon() -> None:
             start.wait()  # noqa: B023 — joined within the turn
-            time.sleep(pause)  # noqa: B023
+            time.sleep(pause)  # noqa: B023 — called before the next pause
             os.rename(root / "editor~", root / "a.pth")
 
         other = threading.Thread(target=save_soon)
