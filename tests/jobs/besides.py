@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from ckptd.index.ledger import put_freeze
 from ckptd.index.store import Store
+from ckptd.jobs.replaying import REINDEXED
 from ckptd.jobs.sides import Beside
 from ckptd.jobs.standing import Board, Phase, Standing
 from ckptd.settings import load_settings
@@ -87,6 +89,14 @@ class Loop:
     def restart(self) -> None:
         """End and start again."""
         self.stop()
+        self.start()
+
+    def lose_index(self) -> None:
+        """Start again with an index that was made anew, because the old one is gone."""
+        self.stop()
+        with self.store.batch() as batch:
+            batch.tell(lambda connection, _: connection.exec_driver_sql("DELETE FROM cursors"))
+            batch.tell(put_freeze, REINDEXED, "made anew", self.clock.wall())
         self.start()
 
     def forget(self) -> None:

@@ -10,10 +10,8 @@ import pytest
 from ckptd.errors import IndexUnavailableError
 from ckptd.index.alerting import load_alerts, load_outbox
 from ckptd.index.following import load_cursor
-from ckptd.index.ledger import put_freeze
 from ckptd.index.runs import RunOutcome, add_run, end_run, note_schedule
 from ckptd.jobs.alerting import FOLLOWER, open_side
-from ckptd.jobs.replaying import REINDEXED
 from ckptd.jobs.standing import RootStanding
 from ckptd.model import Source
 from tests.index.making import identity, inspection
@@ -195,11 +193,7 @@ def test_an_index_that_was_made_anew_has_no_news_until_all_was_read(tmp_path):
     """The old one is gone: what the first look finds was there before.  What comes then is told."""
     looked = replace(ROOT, rescanned_at=time.time())
     with http_receiver() as hook, loop(tmp_path, open_side, notify=notify(hook.url)) as one:
-        one.stop()
-        with one.store.batch() as batch:
-            batch.tell(lambda connection, _: connection.exec_driver_sql("DELETE FROM cursors"))
-            batch.tell(put_freeze, REINDEXED, "made anew", time.time())
-        one.start()
+        one.lose_index()
         one.stand()
         one.go_on(10)
         reject(one.store, "history.pth")
@@ -218,11 +212,7 @@ def test_an_index_that_was_made_anew_and_is_never_read_through_has_news_after_te
     """Somebody writes one file for hours: as long as nothing else comes to an end, all of the rest was read."""
     looked = replace(ROOT, rescanned_at=time.time())
     with http_receiver() as hook, loop(tmp_path, open_side, notify=notify(hook.url)) as one:
-        one.stop()
-        with one.store.batch() as batch:
-            batch.tell(lambda connection, _: connection.exec_driver_sql("DELETE FROM cursors"))
-            batch.tell(put_freeze, REINDEXED, "made anew", time.time())
-        one.start()
+        one.lose_index()
         for read in range(3):
             one.stand(roots=(looked,), has_reconciled=True, waiting=1, counts={"read": read})
             one.go_on(500)

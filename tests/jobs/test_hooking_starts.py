@@ -11,10 +11,8 @@ import pytest
 from ckptd.errors import IndexUnavailableError, WorkerError
 from ckptd.index.following import find_end, load_cursor
 from ckptd.index.hooked import load_hook_runs
-from ckptd.index.ledger import put_freeze
 from ckptd.jobs import hooking
 from ckptd.jobs.hooking import FOLLOWER, MOST_LEFT, open_side
-from ckptd.jobs.replaying import REINDEXED
 from ckptd.jobs.standing import RootStanding
 from tests.jobs.besides import loop
 from tests.jobs.test_hooking import Commands, hook, ready
@@ -170,11 +168,7 @@ def test_an_index_that_was_made_anew_has_no_news_until_all_was_read(tmp_path, co
     """The old one is gone: what the first look finds was there before.  What comes then is run."""
     root = RootStanding("/r", None, 0, 3, "kernel", 0, 0, 1, time.time())
     with loop(tmp_path, open_side, hook=[hook(commands.note)]) as one:
-        one.stop()
-        with one.store.batch() as batch:
-            batch.tell(lambda connection, _: connection.exec_driver_sql("DELETE FROM cursors"))
-            batch.tell(put_freeze, REINDEXED, "made anew", time.time())
-        one.start()
+        one.lose_index()
         one.stand()
         one.go_on(10)
         ready(one.store, "history.pth", number=1)

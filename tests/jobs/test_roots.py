@@ -33,6 +33,13 @@ def read_only(monkeypatch):
     monkeypatch.setattr(rooms, "mark_root", refuse)
 
 
+def mark(models):
+    """Let a root be seen once, and give the mark that it has from then on."""
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.look_again()
+        return root.root_id
+
+
 def fill(models, count=5):
     for number in range(count):
         (models / f"{number}.pth").write_bytes(b"x")
@@ -60,9 +67,7 @@ def test_a_root_without_a_mark_that_was_away_at_the_start_comes_back(models, tmp
 
 def test_a_root_with_a_mark_that_was_away_at_the_start_comes_back(models, tmp_path):
     """By its mark, and not before."""
-    with WatchedRoot.open(0, models, WANTED) as root:
-        root.look_again()
-        root_id = root.root_id
+    root_id = mark(models)
     fill(models)
     models.rename(tmp_path / "elsewhere")
     with WatchedRoot.open_or_wait(0, models, WANTED) as root:
@@ -127,9 +132,7 @@ def test_a_root_that_goes_away_while_it_is_opened_anew_is_an_incident(models, tm
 
 def test_a_mark_that_is_older_than_the_index_is_learnt(models, tmp_path):
     """Else the root would be known by its place alone for ever, and what lies below its mount would be taken for it."""
-    with WatchedRoot.open(0, models, WANTED) as root:
-        root.look_again()
-        root_id = root.root_id
+    root_id = mark(models)
     fill(models)
     with WatchedRoot.open(0, models, WANTED) as root:
         root.learn(None, 5)

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -82,8 +84,9 @@ def test_a_program_that_is_started_does_not_keep_the_lock(tmp_path: Path) -> Non
         worker.kill()
 
 
-def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
-    held = hold(tmp_path)
+@contextmanager
+def forked_child() -> Iterator[None]:
+    """Fork a child that goes on as long as the block does, with all that this process has open."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -92,14 +95,22 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
         os._exit(0)
     os.read(reading, 1)
     try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
+    held = hold(tmp_path)
+    with forked_child():
         assert held.still_held()
         with pytest.raises(AlreadyRunningError):
             hold(tmp_path)
         held.close()
         hold(tmp_path).close()
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def test_a_removed_lock_file_is_noticed(tmp_path: Path) -> None:
@@ -189,18 +200,6 @@ def test_a_forked_child_does_not_keep_a_lock_that_is_shared(tmp_path: Path) -> N
     held = hold(tmp_path)
     shared = held.share()
     held.close()
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(writing, b"x")
-        time.sleep(60)
-        os._exit(0)
-    os.read(reading, 1)
-    try:
+    with forked_child():
         shared.close()
         hold(tmp_path).close()
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(reading)
-        os.close(writing)
