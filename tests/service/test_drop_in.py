@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ckptd.service import drop_in
-from ckptd.service.drop_in import Reach, find_readable, find_writable, hidden, render_drop_in
+from ckptd.service.drop_in import Reach, find_readable, find_writable, hidden, is_runtime, render_drop_in
 from ckptd.settings.load import LoadedSettings
 
 
@@ -82,3 +82,20 @@ def test_a_root_behind_a_home_that_is_a_link_is_shown(tmp_path, monkeypatch):
 def test_homes_are_known_by_whole_names(path, is_hidden):
     """What begins with the same letters is another directory."""
     assert bool(hidden([Path(path)], drop_in.HOMES)) is is_hidden
+
+
+@pytest.mark.parametrize(
+    ("path", "is_made"),
+    [
+        ("/run/ckptd/ctl", True),
+        ("/run/ckptd-ecg/health.sock", True),
+        ("/run/ckptdx/ctl", False),
+        ("/run/user/1000/ckptd/ctl", False),
+        ("/srv/ckptd/ctl", False),
+    ],
+)
+def test_what_systemd_makes_with_a_service_is_not_asked_for_again(path, is_made):
+    """Of the service and of each instance; a socket elsewhere needs its directory."""
+    assert is_runtime(Path(path)) is is_made
+    wanted = find_writable(LoadedSettings(roots=(Path("/srv/models"),), control={"socket": Path(path)}))
+    assert (Path(path).parent in wanted) is not is_made
