@@ -26,13 +26,14 @@ from ckptd.jobs.holding import hold_jobs
 from ckptd.jobs.marking import add_marks, check_name, find_marks, take_marks, who_asks
 from ckptd.jobs.notifying import ChannelView, OpenAlert, Tried, list_alerts, list_channels, try_channels
 from ckptd.jobs.overview import JobView, list_jobs
+from ckptd.jobs.planned import Planned
 from ckptd.jobs.purging import PurgedAll, Waiting, list_trash, purge_trash, restore_entry
 from ckptd.jobs.querying import SidecarView, find_best, find_one, find_records, regenerate_sidecar, view_sidecar
 from ckptd.jobs.registry import JobContext
 from ckptd.jobs.reindexing import rebuild_index
 from ckptd.jobs.resolving import Resolving
 from ckptd.jobs.restoring import Restored, restore_checkpoint
-from ckptd.jobs.retaining import Planned, apply_retention, plan_retention, recover
+from ckptd.jobs.retaining import apply_retention, plan_retention, recover
 from ckptd.jobs.roots import open_roots
 from ckptd.jobs.running.run import JobPlace, run_job
 from ckptd.jobs.scanning import Progress, ScanSummary, scan_roots

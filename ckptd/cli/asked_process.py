@@ -19,7 +19,7 @@ def main() -> int:
     _take_over(command.zone, command.columns, colors=command.colors)
 
     from ckptd.cli import entry
-    from ckptd.cli.remote import Asker
+    from ckptd.cli.asker import Asker
     from ckptd.cli.request import Request
 
     request = Request(settings=command.settings, asker=Asker(command.peer, command.rules))

@@ -20,7 +20,7 @@ from ckptd.text import escape, format_size
 
 if TYPE_CHECKING:
     from ckptd.jobs.applying import Applied
-    from ckptd.jobs.retaining import Planned
+    from ckptd.jobs.planned import Planned
 
 _ACTIONS = (Action.SLIM, Action.ARCHIVE, Action.TRASH, Action.HOLD, Action.KEEP)
 _PAST = {Action.SLIM: "slimmed", Action.ARCHIVE: "archived", Action.TRASH: "moved to the trash"}

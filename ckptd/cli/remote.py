@@ -7,10 +7,9 @@ to somebody else, so that nobody beside the daemon's user has to read it.  Else 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,9 @@ from click.core import ParameterSource
 from ckptd.errors import CkptdError
 
 if TYPE_CHECKING:
+    from ckptd.cli.asker import Asker
     from ckptd.cli.request import Request
     from ckptd.control.protocol import Asked
-    from ckptd.control.rights import Peer, Rules
     from ckptd.settings import Settings
 
 
@@ -76,37 +75,6 @@ REMOTE: Mapping[str, Remote] = {
     "jobs run": _write("steer"),
     "notify test": _write("steer", "channel"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """In whose name this process runs a verb: it was asked by the socket.
-
-    Attributes:
-        peer: who he is.
-        rules: what that allows.
-        asked_to_end: signals that came, once it heeds them.
-    """
-
-    peer: Peer
-    rules: Rules
-    asked_to_end: list[int] = field(default_factory=list)
-
-    def heed(self) -> None:
-        """Take SIGTERM for a wish to end at the next safe point; what only reads ends at once."""
-        signal.signal(signal.SIGTERM, lambda number, _frame: self.asked_to_end.append(number))
-
-    @property
-    def name(self) -> str:
-        """His name, or his number where the system has none for him."""
-        from ckptd.storage.access import name_user
-
-        return name_user(self.peer.uid)
-
-    @property
-    def owner(self) -> int | None:
-        """The user id whose files alone he may bring back; None when he may all."""
-        return None if self.rules.is_admin(self.peer) else self.peer.uid
 
 
 @dataclass(frozen=True, slots=True)

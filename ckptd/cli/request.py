@@ -16,7 +16,7 @@ from ckptd.errors import UsageError
 
 if TYPE_CHECKING:
     from ckptd.app import App
-    from ckptd.cli.remote import Asker
+    from ckptd.cli.asker import Asker
     from ckptd.settings import Settings
 
 

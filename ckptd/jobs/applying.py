@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ckptd.archive.interface import ArchiveError
 from ckptd.errors import CkptdError
 from ckptd.index.archived import VERIFIED, Archived, load_archives
 from ckptd.jobs.archiving import Wanted, verify_archive, write_archive
+from ckptd.jobs.planned import Planned
 from ckptd.jobs.registry import JobContext
 from ckptd.jobs.removing import Removing
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.slimming import slim_checkpoint_of
 from ckptd.policy.retention.plan import Action, Decision
-
-if TYPE_CHECKING:
-    from ckptd.jobs.retaining import Planned
-
 
 #: Told what is done with a file: its path, and a word or two.
 Told = Callable[[str, str], None]

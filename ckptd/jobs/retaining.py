@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ckptd.errors import UsageError
@@ -13,6 +13,7 @@ from ckptd.index.store import Store
 from ckptd.jobs.applying import Applied, Applying
 from ckptd.jobs.archiving import adopt_archives
 from ckptd.jobs.gathering import Gathered, gather_facts, look_closer, make_policy
+from ckptd.jobs.planned import Planned
 from ckptd.jobs.purging import sweep_trash
 from ckptd.jobs.registry import JobContext, JobOutcome
 from ckptd.jobs.roots import WatchedRoot
@@ -32,26 +33,6 @@ _DECIDED = {
     Action.TRASH: "to-trash",
 }
 _REMOVALS = (Action.ARCHIVE, Action.TRASH, Action.SLIM)
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan, and what has to be known beside it.
-
-    Attributes:
-        mode: "off", "plan" or "apply", as the settings say.
-        frozen: why nothing may be taken away at all until a person confirms: name → why; empty in good times.
-        incidents: root → why nothing in it is believed just now.
-        groupings: what was written down about each place when a plan was last applied.
-        is_confirmed: True when a person named this very plan.
-    """
-
-    plan: Plan
-    mode: str
-    frozen: Mapping[str, str] = field(default_factory=dict)
-    incidents: Mapping[str, str] = field(default_factory=dict)
-    groupings: Mapping[tuple[str, str], Grouping] = field(default_factory=dict)
-    is_confirmed: bool = False
 
 
 def plan_retention(
