@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ckptd.errors import CkptdError
 from ckptd.index.store import Store
-from ckptd.jobs.installed import find_service
 from ckptd.model import Severity
+from ckptd.service.finding import find_service
 from ckptd.service.places import Places
 from ckptd.settings import Settings
 from ckptd.settings.places import SYSTEM_USER

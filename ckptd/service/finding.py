@@ -1,14 +1,15 @@
-"""Find what lies where a file of a service may lie."""
+"""Find what lies where a file of a service may lie, and whose it is."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ckptd.service.faults import ServiceError
-from ckptd.service.places import DROP_IN, Places
+from ckptd.service.places import DROP_IN, Places, find_system_places
 from ckptd.service.plan import Found
 from ckptd.service.stamp import Standing, judge
 from ckptd.service.units import SERVICE, SYSTEM_UNITS, TEMPLATE, USER_UNITS, read_config
@@ -76,6 +77,33 @@ def take_over(places: Places) -> Places:
         return places
     config = read_config((found or b"").decode("utf-8", "replace"))
     return places if config in (None, places.config) else replace(places, config=config, is_taken_over=True)
+
+
+def find_service(config: Path | None) -> Places | None:
+    """Give the system's service that reads these settings, where one was installed; None where there is none.
+
+    Args:
+        config: the settings file that was read; None when there is none.
+    """
+    if config is None:
+        return None
+    return next((places for places in _find_installed() if _is_same(places.config, config)), None)
+
+
+def _find_installed() -> Iterator[Places]:
+    with suppress(ServiceError, OSError):  # a unit that can't be read is none that anybody could tell something of
+        plain = take_over(find_system_places())
+        if (plain.units / plain.service).exists():
+            yield plain
+        for unit in find_instances(plain):
+            yield find_system_places(unit.removesuffix(".service").partition("@")[2])
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> bytes | None:

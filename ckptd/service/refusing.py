@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,8 +12,7 @@ from ckptd.service.faults import ServiceError
 from ckptd.service.places import Places
 from ckptd.service.stamp import Standing
 from ckptd.service.surroundings import TEMPORARY, Surroundings, find_hidden, is_in_temporary
-from ckptd.service.ways import find_unseen_link
-from ckptd.storage.ways import find_writers
+from ckptd.storage.ways import find_writers, walk
 
 
 def check_authority(places: Places, around: Surroundings, what: str) -> None:
@@ -117,6 +117,15 @@ def check_links(places: Places, paths: Iterable[Path], what: str) -> None:
             why = f"it goes by the link {link}, and of home and temporary directories the service sees only what is named"
             cure = f"write the real path into the settings: {os.path.realpath(path)}"
             raise ServiceError(what, path=path, why=why, cure=cure)
+
+
+def find_unseen_link(path: Path, hiding: Iterable[Path]) -> Path | None:
+    """Give the first link on the way to a path that lies in a directory which the service sees another one in place of."""
+    hiding = tuple(hiding)
+    for entry, found in walk(path):
+        if stat.S_ISLNK(found.st_mode) and any(place in entry.parents for place in hiding):
+            return entry
+    return None
 
 
 def check_standings(standings: Iterable[tuple[Path, Standing]], what: str) -> None:

@@ -189,14 +189,10 @@ def describe_access(one: Directory, groups: Iterable[str], user: ServiceUser | N
         groups: those that the service joins, beside those that its user is in.
         user: None when there is none yet.
     """
-    if one.mode is None:
-        return f"{one.path} is not there: make it, and install again"
-    if _can_write(one, groups, user):
-        return None
-    if user is not None and one.owner == user.uid:
-        return f"the user {USER} can't write in {one.path}, its own (mode {one.mode:04o}): chmod u+rwx {one.path}"
     cure = f"chgrp GROUP {one.path} && chmod g+rwxs {one.path}, with a group of those who save there, then install again"
-    return f"the user {USER} can't write in {one.path} (mode {one.mode:04o}, group {one.group}): {cure}"
+    if user is not None and one.owner == user.uid:
+        cure = f"it is its own: chmod u+rwx {one.path}"
+    return None if _can_write(one, groups, user) else _describe(one, "make it, and install again", cure)
 
 
 def describe_state(one: Directory, user: ServiceUser | None = None) -> str | None:
@@ -217,11 +213,15 @@ def describe_further(one: Directory, groups: Iterable[str], user: ServiceUser | 
         groups: those that the service joins, beside those that its user is in.
         user: None when there is none yet.
     """
-    if one.mode is None:
-        return f"{one.path} is not there: install -d -o {USER} -g {USER} -m 0750 {one.path}, and install again"
-    if _can_write(one, groups, user):
-        return None
+    missing = f"install -d -o {USER} -g {USER} -m 0750 {one.path}, and install again"
     cure = f"chown {USER} {one.path}, or let a group of {USER}'s write there, and install again"
+    return None if _can_write(one, groups, user) else _describe(one, missing, cure)
+
+
+def _describe(one: Directory, missing: str, cure: str) -> str:
+    """Say that a directory is not there, or can't be written, each with what to do."""
+    if one.mode is None:
+        return f"{one.path} is not there: {missing}"
     return f"the user {USER} can't write in {one.path} (mode {one.mode:04o}, group {one.group}): {cure}"
 
 

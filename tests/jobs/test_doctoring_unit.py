@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ckptd.jobs import bundling, checks, doctoring_reach, doctoring_unit, installed
+from ckptd.jobs import bundling, checks, doctoring_reach, doctoring_unit
 from ckptd.jobs.checks import Patient
 from ckptd.jobs.doctoring_reach import check_reach
 from ckptd.jobs.doctoring_unit import check_own_unit, check_unit
 from ckptd.model import Severity
-from ckptd.service import surroundings
+from ckptd.service import finding, surroundings
 from ckptd.service.applying import Applier
 from ckptd.service.installing import Order, prepare_install, render_wanted
 from ckptd.service.places import Places
@@ -246,7 +246,7 @@ def prefix(tmp_path, monkeypatch):
     machine = Prefix(tmp_path, monkeypatch)
     for name in ("models", "archives", "more"):
         (tmp_path / "data" / name).mkdir(parents=True)
-    monkeypatch.setattr(installed, "find_system_places", lambda *instance: find_places(machine, *instance))
+    monkeypatch.setattr(finding, "find_system_places", lambda *instance: find_places(machine, *instance))
     configure(machine)
     install(machine)
     return machine

@@ -9,7 +9,7 @@ import pytest
 from ckptd.service import refusing
 from ckptd.service.faults import ServiceError
 from ckptd.service.places import find_system_places, find_user_places
-from ckptd.service.ways import find_unseen_link
+from ckptd.service.refusing import find_unseen_link
 
 
 @pytest.fixture
