@@ -211,9 +211,10 @@ class Listener:
         self._may_begin.wait()
         assert self._end is not None
         self._selector.register(self._end, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._bell, selectors.EVENT_READ, self._drain)
+        self._selector.register(self._bell, selectors.EVENT_READ, lambda: None)
         while not self._is_over:
             ready = self._selector.select(self._find_pause())
+            self._drain()  # first: what is wished for after the bell was heard rings anew
             self.round_at = time.monotonic()
             self._tend()
             for key, _ in ready:

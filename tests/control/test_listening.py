@@ -1,12 +1,13 @@
-"""A guest of the socket, to whom the loop speaks while the thread may close his end."""
+"""A guest of the socket, to whom the loop speaks while the thread may close his end; and the thread that is told to end."""
 
 from __future__ import annotations
 
 import threading
 
-from ckptd.control.listening import Guest
+from ckptd.control.listening import Guest, Listener
 from ckptd.control.protocol import Answer
-from ckptd.control.rights import Peer
+from ckptd.control.rights import Peer, Rules
+from tests.e2e.running import wait_for
 
 
 class SlowEnd:
@@ -47,3 +48,24 @@ def test_an_end_is_not_closed_while_somebody_speaks_to_it():
         thread.join(60)
     guest.say(Answer())
     assert end.story == ["sent", "shut", "closed"]
+
+
+def test_a_wish_that_comes_while_the_thread_works_is_heard_in_the_next_round(tmp_path):
+    """The bell is emptied before the work: a ring in the middle of it would be taken for the one that was just answered."""
+    rules = Rules(0, frozenset(), frozenset())
+    path = tmp_path / "ctl"
+    began = threading.Event()
+
+    def retire():  # the thread calls this in the middle of its round, where it made the socket anew
+        began.set()
+        listener.retire()
+
+    listener = Listener(path, rules, retire, lambda *_: None)
+    listener.begin()
+    path.unlink()
+    listener.admit(rules)
+    try:
+        assert began.wait(60)
+        wait_for(lambda: not listener.is_alive, "the end of the thread", patience=20)
+    finally:
+        listener.close()
