@@ -92,7 +92,7 @@ def open_engine(
             replay_retention(store, journal, now=started_at)
         reading = stack.enter_context(closing(Reading(selector, settings.inspect, time.monotonic)))
         for root in roots:
-            root.learn(*store.load_root(root.path))
+            root.learn(store)
             root.look_again()
             store.save_root(root.path, root.root_id)
         root_locks = stack.enter_context(hold_roots(state_dir, roots, take, yields=yields_roots))

@@ -8,19 +8,39 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import structlog
 
-from ckptd.errors import RootLostError, StorageError
+from ckptd.errors import IndexUnavailableError, RootLostError, StorageError
 from ckptd.index.store import Store
 from ckptd.policy.brakes import Freeze
 from ckptd.storage.beneath import RootHandle
-from ckptd.watch.guard import KnownRoot, Missing, MountChanged, Unmarked, Verdict, is_incident, judge, look, mark_root
+from ckptd.watch.guard import (
+    STATE_NAME,
+    Emptied,
+    KnownRoot,
+    Missing,
+    MountChanged,
+    RootSight,
+    Unmarked,
+    Verdict,
+    is_incident,
+    judge,
+    look,
+    mark_root,
+)
 from ckptd.watch.scanner import Problem
 from ckptd.watch.wanted import Wanted
 
 _log = structlog.get_logger()
+
+
+class RootMemory(Protocol):
+    """What remembers the roots: the index."""
+
+    def load_root(self, root: str) -> tuple[str | None, int]:
+        """Give the id of a root and how many files are known in it and not missing."""
 
 
 @dataclass(slots=True)
@@ -33,12 +53,13 @@ class WatchedRoot:
         handle: the open directory; replaced when the same root comes back at another device.
         wanted: which names are looked at.
         root_id: the id in `.ckptd/root-id`; None where it could not be written.
-        files: how many places the index holds that are not missing.
+        files: how many places the index held that are not missing, when it was asked last; newer ones may have come.
         incident: why nothing below it is believed just now, in words; None in good times.
         absence: what kept it from being opened, until it was; meanwhile `handle` is that of an empty directory of nobody's.
         freezes: parts whose losses wait for a person.
         aliases: links in it → what they point to.
         told: (path, code of the finding) of what was logged already; a trouble that lasts is told once.
+        memory: asked for the files of a root that seems to be gone; None until it was asked for the first time.
     """
 
     number: int
@@ -52,6 +73,7 @@ class WatchedRoot:
     freezes: tuple[Freeze, ...] = ()
     aliases: dict[str, str] = field(default_factory=dict)
     told: set[tuple[str, str]] = field(default_factory=set)
+    memory: RootMemory | None = None
 
     @classmethod
     def open(cls, number: int, path: Path, wanted: Wanted) -> WatchedRoot:
@@ -99,21 +121,22 @@ class WatchedRoot:
     def __exit__(self, *_: object) -> None:
         self.handle.close()
 
-    def learn(self, root_id: str | None, files: int) -> None:
+    def learn(self, memory: RootMemory) -> None:
         """Take over what the index remembers of this root, before the first look at it.
 
         Raises:
             RootLostError: it is not there and nobody ever saw it: a slip in the settings, and nothing to wait for.
+            IndexUnavailableError: the index can't be read.
         """
-        if self.absence is not None and root_id is None and not files:
+        self.root_id, self.files = memory.load_root(self.path)
+        if self.absence is not None and self.root_id is None and not self.files:
             raise self.absence
-        self.root_id = root_id
-        self.files = files
+        self.memory = memory
 
     def look_again(self) -> Verdict:
         """Look whether the root is still the root, and act on what needs no person: mark it, open it anew."""
         sight, place = look(self.path), self._find_place()
-        verdict = judge(KnownRoot(*place, self.root_id, self.files), sight)
+        verdict = self._judge(sight, place)
         if isinstance(verdict, MountChanged) or (isinstance(verdict, Unmarked) and place != (sight.dev, sight.ino)):
             verdict = self._open_anew(verdict)
         if isinstance(verdict, Unmarked):
@@ -122,6 +145,21 @@ class WatchedRoot:
         if self.incident is None and sight.root_id is not None:  # an index that is younger than the mark has it to learn
             self.root_id = sight.root_id
         return verdict
+
+    def _judge(self, sight: RootSight, place: tuple[int | None, int | None]) -> Verdict:
+        """Say what a sight means; where the mark isn't seen that should be, the index says how many files there are to lose.
+
+        The count of the last look at the whole root won't do: files may have come since, and a directory of which nothing is
+        known may be marked.
+        """
+        is_unmarked_share = self.root_id is None and place == (sight.dev, sight.ino)
+        has_lost_mark = sight.dev is not None and sight.root_id is None and not is_unmarked_share
+        if has_lost_mark and self.memory is not None:
+            try:
+                self.files = self.memory.load_root(self.path)[1]
+            except IndexUnavailableError:
+                return Emptied(f"{STATE_NAME}/ has no id, and the index that knows whether files were there can't be read")
+        return judge(KnownRoot(*place, self.root_id, self.files), sight)
 
     def _open_anew(self, verdict: Verdict) -> Verdict:
         """Hold what lies at the path now; where it went away since it was looked at, hold what was held."""
@@ -194,7 +232,7 @@ def open_roots(paths: Sequence[Path], wanted: Wanted, store: Store) -> Iterator[
         roots = []
         for number, path in enumerate(paths):
             root = stack.enter_context(WatchedRoot.open_or_wait(number, path, wanted))
-            root.learn(*store.load_root(root.path))
+            root.learn(store)
             root.look_again()
             if root.incident is not None:
                 _log.warning("root.left_out", root=root.path, reason=root.incident)

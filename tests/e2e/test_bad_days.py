@@ -89,16 +89,25 @@ def test_a_read_only_root_is_indexed_without_sidecars(tmp_path):
             daemon.wait_event("sidecar.failed")
 
 
-def test_an_unmounted_share_loses_nothing(tmp_path):
-    """After `umount` the root is an empty directory: an incident; after `mount` work goes on."""
+@pytest.mark.parametrize("state", ["state", "trained_models/.ckptd"])
+def test_an_unmounted_share_loses_nothing(tmp_path, state):
+    """After `umount` the root is an empty directory: an incident; after `mount` work goes on.
+
+    The whole root is looked at once, before there is a file, and it goes a moment after the last one was indexed:
+    what came since that look is known all the same.
+    """
     models = tmp_path / "trained_models"
-    with tmpfs(models), running(models, env={**QUICK, "CKPTD_STATE_DIR": str(tmp_path / "state")}) as daemon:
+    env = {**QUICK, "CKPTD_WATCH__RECONCILE_SECONDS": "3600", "CKPTD_STATE_DIR": str(tmp_path / state)}
+    with tmpfs(models), running(models, env=env) as daemon:
+        daemon.wait_event("scan.finished")
         for number in range(5):
             save(models / f"m{number}.pth", seed=number)
-        wait_for(lambda: len([r for r in daemon.records().values() if r["status"] == "ok"]) == 5, "five files")
+        wait_for(lambda: [e["event"] for e in daemon.events()].count("checkpoint.indexed") == 5, "five files")
         with tmpfs(models):  # mounted over: what was there is hidden
             daemon.wait_event("root.lost")
-            assert all(record["state"] == "ready" for record in daemon.records().values())
+            assert list(models.iterdir()) == []
+            if state == "state":  # else the index is away as well
+                assert [record["state"] for record in daemon.records().values()] == ["ready"] * 5
         daemon.wait_event("root.returned")
         save(models / "later.pth", seed=9)
         daemon.wait_record("later.pth", status="ok")

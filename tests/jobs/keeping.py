@@ -88,7 +88,7 @@ def index_roots(app: App, *, first_seen_days: float = 1_000.0, sidecars: bool = 
     wanted = compile_wanted(app.settings.suffixes, app.settings.ignore)
     for number, path in enumerate(app.settings.roots):
         with WatchedRoot.open(number, path, wanted) as root:
-            root.learn(*store.load_root(root.path))
+            root.learn(store)
             root.look_again()
             store.save_root(root.path, root.root_id)
             for relative, raw in sorted(scan(root.handle.fd, wanted).files.items()):

@@ -97,7 +97,7 @@ class Stages:
         self.store = Store.open(state / "index.sqlite")
         self.journal = Journal(state)
         self.root = WatchedRoot.open(0, root, compile_wanted(list(suffixes)))
-        self.root.learn(*self.store.load_root(self.root.path))
+        self.root.learn(self.store)
         self.root.look_again()
         roots, clocks = [self.root], {"now": self.clock, "wall": time.time}
         self.recording = Recording(self.store, self.journal)

@@ -7,13 +7,26 @@ import os
 
 import pytest
 
-from ckptd.errors import RootLostError, StorageError
+from ckptd.errors import IndexUnavailableError, RootLostError, StorageError
 from ckptd.jobs import roots as rooms
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.watch.guard import MountChanged, Ok, Unmarked
 from ckptd.watch.wanted import compile_wanted
 
 WANTED = compile_wanted((".pth",), ())
+
+
+class Memory:
+    """An index with one root; None of files: it can't be read."""
+
+    def __init__(self, root_id, files):
+        self.root_id = root_id
+        self.files = files
+
+    def load_root(self, _root):
+        if self.files is None:
+            raise IndexUnavailableError("read the index", why="database is locked")
+        return self.root_id, self.files
 
 
 @pytest.fixture
@@ -50,7 +63,7 @@ def test_a_root_without_a_mark_that_was_away_at_the_start_comes_back(models, tmp
     fill(models)
     models.rename(tmp_path / "elsewhere")
     with WatchedRoot.open_or_wait(0, models, WANTED) as root:
-        root.learn(None, 5)
+        root.learn(Memory(None, 5))
         root.look_again()
         assert root.incident == "No such file or directory"
         models.mkdir()  # where it is mounted later
@@ -71,7 +84,7 @@ def test_a_root_with_a_mark_that_was_away_at_the_start_comes_back(models, tmp_pa
     fill(models)
     models.rename(tmp_path / "elsewhere")
     with WatchedRoot.open_or_wait(0, models, WANTED) as root:
-        root.learn(root_id, 5)
+        root.learn(Memory(root_id, 5))
         models.mkdir()
         fill(models)
         root.look_again()
@@ -86,7 +99,7 @@ def test_a_root_that_nobody_ever_saw_is_not_waited_for(models):
     """It is a slip in the settings."""
     models.rmdir()
     with WatchedRoot.open_or_wait(0, models, WANTED) as root, pytest.raises(RootLostError, match="models"):
-        root.learn(None, 0)
+        root.learn(Memory(None, 0))
 
 
 def test_an_empty_root_that_is_made_anew_is_the_one_that_is_held(models, tmp_path):
@@ -101,6 +114,37 @@ def test_an_empty_root_that_is_made_anew_is_the_one_that_is_held(models, tmp_pat
         assert "0.pth" in os.listdir(root.handle.fd)
         assert root.root_id not in (None, before)
         assert isinstance(root.look_again(), Ok)
+
+
+@pytest.mark.parametrize("files", [5, None])
+def test_files_that_came_since_the_last_full_look_keep_an_empty_directory_from_being_marked(models, tmp_path, files):
+    """The count that a look at the whole root left behind may be an hour old; the index is asked, and silence means no."""
+    memory = Memory(None, 0)
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.learn(memory)
+        root.look_again()
+        memory.root_id, memory.files = root.root_id, files
+        models.rename(tmp_path / "elsewhere")
+        models.mkdir()
+        root.look_again()
+        assert root.incident is not None
+        assert os.listdir(models) == []
+        models.rmdir()
+        (tmp_path / "elsewhere").rename(models)
+        assert isinstance(root.look_again(), Ok)
+        assert root.incident is None
+
+
+def test_a_root_whose_files_all_left_may_be_made_anew(models, tmp_path):
+    """Five were known at the last full look; they were removed one by one since, so that nothing is lost with the directory."""
+    memory = Memory(mark(models), 5)
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.learn(memory)
+        memory.files = 0
+        models.rename(tmp_path / "elsewhere")
+        models.mkdir()
+        assert isinstance(root.look_again(), MountChanged)
+        assert root.incident is None
 
 
 def test_a_root_that_goes_away_while_it_is_opened_anew_is_an_incident(models, tmp_path, monkeypatch):
@@ -135,13 +179,13 @@ def test_a_mark_that_is_older_than_the_index_is_learnt(models, tmp_path):
     root_id = mark(models)
     fill(models)
     with WatchedRoot.open(0, models, WANTED) as root:
-        root.learn(None, 5)
+        root.learn(Memory(None, 5))
         assert isinstance(root.look_again(), Ok)
         assert root.root_id == root_id
     models.rename(tmp_path / "elsewhere")
     models.mkdir()
     with WatchedRoot.open(0, models, WANTED) as root:
-        root.learn(root_id, 5)
+        root.learn(Memory(root_id, 5))
         root.look_again()
         assert root.incident is not None
 
@@ -150,7 +194,7 @@ def test_a_root_without_a_mark_whose_server_was_gone_comes_back(models, tmp_path
     """What was held can't even be looked at any more, so that its place says nothing about what is mounted anew."""
     fill(models)
     with WatchedRoot.open(0, models, WANTED) as root:
-        root.learn(None, 5)
+        root.learn(Memory(None, 5))
         root.look_again()
         held, real = root.handle.fd, os.fstat
 

@@ -548,7 +548,7 @@ def test_a_root_that_goes_while_it_is_read_makes_no_file_bad(bench, monkeypatch)
     """An unplugged disk is one incident, and not a hundred rotten checkpoints."""
     for number in range(3):
         bench.save(f"{number}.pth")
-    bench.roots[0].learn(bench.roots[0].root_id, 3)
+    bench.roots[0].learn(bench.store)
     fail_reading(monkeypatch, errno.EIO)
     bench.stop.at[2] = lambda: (bench.paths[0].rename(bench.paths[0].with_name("elsewhere")), bench.paths[0].mkdir())
     outcome = bench.scrub()
