@@ -18,9 +18,20 @@ def cpu_seconds(pid: int) -> float | None:
 
 
 def wants_cpu(pid: int) -> bool:
-    """Tell whether a process is running or waits for nothing but a processor."""
+    """Tell whether a process is running or waits for nothing but a processor: one of its threads does.
+
+    The first one alone won't do: it sleeps while one that hashes beside it waits for its turn.
+    """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
+        return False
+    return any(map(_is_runnable, threads))
+
+
+def _is_runnable(thread: Path) -> bool:
+    try:
+        stat = (thread / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it has ended
         return False
     return stat.rpartition(") ")[2].startswith("R")

@@ -162,8 +162,9 @@ def test_a_starved_worker_gets_its_time_again(used, wants, extended):
 
 
 def test_the_use_of_another_process_is_known():
-    """A child that sleeps uses and wants nothing; one that spins does both."""
-    for code, busy in (("input()", False), ("while True: pass", True)):
+    """A child that sleeps uses and wants nothing; one that spins does both, in whichever thread."""
+    beside = "def spin():\n while True: pass\nimport threading\nthreading.Thread(target=spin).start()\nthreading.Event().wait()"
+    for code, busy in (("input()", False), ("while True: pass", True), (beside, True)):
         child = subprocess.Popen([sys.executable, "-S", "-c", f"print(1, flush=True)\n{code}"], stdin=-1, stdout=-1)
         try:
             child.stdout.readline()
