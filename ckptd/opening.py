@@ -12,6 +12,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from ckptd.errors import IndexUnavailableError
 from ckptd.export.runner import Runner, Told
 from ckptd.index.store import Store
@@ -29,7 +31,7 @@ from ckptd.jobs.planning import Planning
 from ckptd.jobs.reading import Reading
 from ckptd.jobs.recording import Recording
 from ckptd.jobs.remembering import Remembering
-from ckptd.jobs.replaying import replay_retention, was_looked_after
+from ckptd.jobs.replaying import has_history, replay_retention
 from ckptd.jobs.resolving import Resolving
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.jobs.settling import Settling
@@ -40,6 +42,8 @@ from ckptd.settings.places import find_state_dir as find_state_dir
 from ckptd.storage.journal import Journal
 from ckptd.storage.state import ensure_state_dir
 from ckptd.watch.wanted import compile_wanted
+
+_log = structlog.get_logger()
 
 #: The index in the state directory; embedded SQLite.
 INDEX_NAME = "index.sqlite"
@@ -84,12 +88,12 @@ def open_engine(
         lock = stack.enter_context(take(state_dir))
         started_at = time.time()
         journal = Journal(state_dir)
-        is_new = not (state_dir / index).exists() and (
-            any(was_looked_after(root) for root in roots) or next(journal.replay(), None) is not None
-        )
         store = stack.enter_context(closing(open_store(state_dir / index)))
-        if is_new:
-            replay_retention(store, journal, now=started_at)
+        if store.owner != store.host:
+            _log.info("index.adopted", owner=store.owner, host=store.host)
+        # By what is in it: a file without roots is what a start left that was broken off, or a job that came first.
+        if not store.knows_roots() and has_history(roots, journal):
+            replay_retention(store, journal, [root.path for root in roots], now=started_at)
         reading = stack.enter_context(closing(Reading(selector, settings.inspect, time.monotonic)))
         for root in roots:
             root.learn(store)

@@ -13,7 +13,7 @@ import platform
 import stat
 import uuid
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,12 +52,19 @@ class Store:
     Args:
         engine: of SQLAlchemy.
         file: of the SQLite index, None for a server.
+        file_id: device and inode of that file, as it was opened.
+
+    Attributes:
+        host: name of this machine, for who is told something.
+        owner: the name under which its rows stand, see `_find_owner`.
     """
 
-    def __init__(self, engine: Engine, file: Path | None) -> None:
+    def __init__(self, engine: Engine, file: Path | None, file_id: tuple[int, int] | None = None) -> None:
         self.engine = engine
         self.file = file
+        self.file_id = file_id
         self.host = platform.node()
+        self.owner = self.host if file is None else _find_owner(engine, self.host)
         self.run = uuid.uuid4().hex[:12]
         self._first_seen: Mapping[tuple[str, str], float] = {}
 
@@ -77,16 +84,17 @@ class Store:
 
     @classmethod
     def open_as_it_is(cls, where: str | os.PathLike[str]) -> Store:
-        """Open an index that another process works with; only that one may change its schema.
+        """Open an index that another process works with; only that one may make it or change its schema.
 
         Args:
             where: as `open`.
 
         Raises:
             OlderIndexError: its schema would have to be changed.
+            IndexUnavailableError: there is none; and as `open`.
             CkptdError: as `open`.
         """
-        return cls._open(where, check_newest)
+        return cls._open(where, check_newest, may_make=False)
 
     @classmethod
     def open_to_look(cls, file: Path) -> Store:
@@ -100,29 +108,30 @@ class Store:
             CkptdError: as `open`.
         """
         with translated(file):
-            _check_regular(file)
+            _check_regular(file, file.lstat())
             engine = open_engine(sqlite_url(file, "ro"))
             try:
                 check_newest(engine, file)
+                return cls(engine, file)
             except BaseException:
                 engine.dispose()
                 raise
-        return cls(engine, file)
 
     @classmethod
-    def _open(cls, where: str | os.PathLike[str], prepare: Callable[[Engine, Path | None], None]) -> Store:
+    def _open(
+        cls, where: str | os.PathLike[str], prepare: Callable[[Engine, Path | None], None], *, may_make: bool = True
+    ) -> Store:
         text = os.fspath(where)
         file = None if "://" in text else Path(text)
         with translated(file):
-            if file is not None:
-                _keep_private(file)
+            file_id = None if file is None else _keep_private(file, may_make=may_make)
             engine = open_engine(text if file is None else sqlite_url(file))
             try:
                 prepare(engine, file)
+                return cls(engine, file, file_id)
             except BaseException:
                 engine.dispose()
                 raise
-        return cls(engine, file)
 
     @classmethod
     def is_newest(cls, file: Path) -> bool:
@@ -166,7 +175,7 @@ class Store:
         """
         options: Mapping[str, Any] = {"begin": "BEGIN IMMEDIATE", "waits": waits}
         with translated(self.file), self.engine.execution_options(**options).begin() as connection:
-            batch = Batch(connection, self.host, self.run, self._first_seen)
+            batch = Batch(connection, self.owner, self.run, self._first_seen)
             yield batch
             batch.flush()
 
@@ -184,12 +193,17 @@ class Store:
     def ask(self, question: Callable[..., _Answer], *arguments: Any) -> _Answer:
         """Give what `question(connection, host, *arguments)` answers: marks, archives and runs have functions of their own."""
         with self._reading() as connection:
-            return question(connection, self.host, *arguments)
+            return question(connection, self.owner, *arguments)
+
+    def knows_roots(self) -> bool:
+        """Tell whether any root of this host was ever written down: where none was, the index is new to it, whoever made it."""
+        with self._reading() as connection:
+            return connection.scalar(select(roots.c.root).where(roots.c.host == self.owner).limit(1)) is not None
 
     def load_root(self, root: str) -> tuple[str | None, int]:
         """Give the id of a root and how many files are known in it and not missing."""
         with self._reading() as connection:
-            query = select(roots.c.root_id).where(roots.c.host == self.host, roots.c.root == os.fsencode(root))
+            query = select(roots.c.root_id).where(roots.c.host == self.owner, roots.c.root == os.fsencode(root))
             root_id = connection.scalar(query)
             files = connection.scalar(select(func.count()).where(*self._in(root), places.c.state.not_in(_GONE)))
         return root_id, int(files or 0)
@@ -198,19 +212,19 @@ class Store:
         """Give every known place of a root, or of a directory in it: relative path → place."""
         with self._reading() as connection:
             if not below:
-                return load_root_places(connection, self.host, os.fsencode(root))
+                return load_root_places(connection, self.owner, os.fsencode(root))
             c, (first, behind) = places.c, (os.fsencode(below + "/"), os.fsencode(below + "0"))
             return load_some_places(connection, (*self._in(root), c.path >= first, c.path < behind))
 
     def load_identities(self, root: str) -> dict[str, RawIdentity]:
         """Give the identity of every known place of a root that is not known as gone; the leanest way to compare."""
         with self._reading() as connection:
-            return load_present_identities(connection, self.host, os.fsencode(root))
+            return load_present_identities(connection, self.owner, os.fsencode(root))
 
     def load_gone(self, root: str, paths: Container[str]) -> dict[str, RawIdentity]:
         """Give those places among some that are known as gone, each with the identity of the file that lay there."""
         with self._reading() as connection:
-            return load_gone_identities(connection, self.host, os.fsencode(root), paths)
+            return load_gone_identities(connection, self.owner, os.fsencode(root), paths)
 
     def find_place(self, root: str, path: str) -> KnownPlace | None:
         """Give one known place."""
@@ -258,7 +272,7 @@ class Store:
         keys = list(wanted)
         with self._reading() as connection:
             for start in range(0, len(keys), _CHUNK):
-                for row in connection.execute(_CONTENTS, {"host": self.host, "files": keys[start : start + _CHUNK]}):
+                for row in connection.execute(_CONTENTS, {"host": self.owner, "files": keys[start : start + _CHUNK]}):
                     for identity in wanted[row.ino, row.size, row.mtime_ns]:
                         if signed(identity.dev) == row.dev or os.fsdecode(row.root) in unnumbered:
                             _recall(found.setdefault(identity, []), row, identity)
@@ -274,7 +288,7 @@ class Store:
         """
         where = places.c.path == os.fsencode(path)
         with self._reading() as connection:
-            found = queries.select_records(connection, self.host, where, os.fsencode(root), with_copies=with_copies)
+            found = queries.select_records(connection, self.owner, where, os.fsencode(root), with_copies=with_copies)
         return found[0] if found else None
 
     def records(self, wanted: queries.Filter | None, *, sort: str, reverse: bool, limit: int | None) -> list[Record]:
@@ -286,28 +300,30 @@ class Store:
             UsageError: nothing is sorted by that.
         """
         with self._reading() as connection:
-            return queries.find_sorted(connection, self.host, wanted, sort=sort, reverse=reverse, limit=limit)
+            return queries.find_sorted(connection, self.owner, wanted, sort=sort, reverse=reverse, limit=limit)
 
     def find_named(self, name: str) -> list[Record]:
         """Give the records that a name may mean, the strictest meaning first: id, path, file name, stem, digest prefix."""
         with self._reading() as connection:
-            return queries.find_named(connection, self.host, name)
+            return queries.find_named(connection, self.owner, name)
 
     def best(self, names: Sequence[str], *, mode: str, group: str | None) -> list[Record]:
         """Give the best readable record of each group by the first of the metrics that it has."""
         with self._reading() as connection:
-            return queries.find_best(connection, self.host, names, mode=mode, group=group)
+            return queries.find_best(connection, self.owner, names, mode=mode, group=group)
 
     def own_outputs(self, root: str) -> dict[str, str]:
         """Give what we wrote below a root: relative path → digest."""
-        query = select(outputs.c.path, outputs.c.sha256).where(outputs.c.host == self.host, outputs.c.root == os.fsencode(root))
+        query = select(outputs.c.path, outputs.c.sha256).where(
+            outputs.c.host == self.owner, outputs.c.root == os.fsencode(root)
+        )
         with self._reading() as connection:
             return {os.fsdecode(path): digest for path, digest in connection.execute(query)}
 
     def load_exports(self, root: str, path: str) -> list[Export]:
         """Give what became of the exports of one place, by target; of whatever content lay there when they were made."""
         c = exports.c
-        where = (c.host == self.host, c.root == os.fsencode(root), c.path == os.fsencode(path))
+        where = (c.host == self.owner, c.root == os.fsencode(root), c.path == os.fsencode(path))
         with self._reading() as connection:
             return exported.load_exports(connection, where)
 
@@ -323,7 +339,7 @@ class Store:
         e, p = exports.c, places.c
         same = (p.host == e.host, p.root == e.root, p.path == e.path, p.state == PlaceState.READY.value)
         names = (os.fsencode(name), os.fsencode(name.removesuffix(".data")))
-        query = select(e.path).join(places, and_(*same)).where(e.host == self.host, e.root == os.fsencode(root))
+        query = select(e.path).join(places, and_(*same)).where(e.host == self.owner, e.root == os.fsencode(root))
         query = query.where(e.file.in_(names)).distinct().order_by(e.path)
         if slash:
             query = query.where(e.path >= os.fsencode(f"{above}/"), e.path < os.fsencode(f"{above}0"))
@@ -333,7 +349,7 @@ class Store:
 
     def load_exported_places(self, root: str) -> set[str]:
         """Give the places of a root of which exports are known."""
-        query = select(exports.c.path).where(exports.c.host == self.host, exports.c.root == os.fsencode(root)).distinct()
+        query = select(exports.c.path).where(exports.c.host == self.owner, exports.c.root == os.fsencode(root)).distinct()
         with self._reading() as connection:
             return {os.fsdecode(path) for path in connection.scalars(query)}
 
@@ -346,20 +362,20 @@ class Store:
         """
         wanted = None if paths is None else [os.fsencode(path) for path in paths]
         with self._reading() as connection:
-            rows = exported.load_outputs(connection, self.host, os.fsencode(root), wanted)
+            rows = exported.load_outputs(connection, self.owner, os.fsencode(root), wanted)
             return {path: (identity, sha256) for path, identity, sha256 in rows}
 
     def load_export_digests(self, root: str) -> dict[str, int | None]:
         """Give the digests of the exports of a root, as its checkpoints have them, each with its size in bytes."""
         c = exports.c
-        where = (c.host == self.host, c.root == os.fsencode(root), c.sha256.is_not(None))
+        where = (c.host == self.owner, c.root == os.fsencode(root), c.sha256.is_not(None))
         with self._reading() as connection:
             return {row.sha256: row.size_bytes for row in connection.execute(select(c.sha256, c.size_bytes).where(*where))}
 
     def find_built(self, root: str, targets: Sequence[str]) -> list[str]:
         """Give the places with an export that was made by a recipe: by now another recipe, or other code, may be there."""
         c = exports.c
-        where = (c.host == self.host, c.root == os.fsencode(root), c.recipe_digest.is_not(None), c.target.in_(targets))
+        where = (c.host == self.owner, c.root == os.fsencode(root), c.recipe_digest.is_not(None), c.target.in_(targets))
         with self._reading() as connection:
             return [os.fsdecode(path) for path in connection.scalars(select(c.path).where(*where).distinct())]
 
@@ -373,13 +389,13 @@ class Store:
         if not wanted:
             return []
         with self._reading() as connection:
-            found = connection.scalars(exported.unexported(self.host, os.fsencode(root), wanted))
+            found = connection.scalars(exported.unexported(self.owner, os.fsencode(root), wanted))
             return [os.fsdecode(path) for path in found]
 
     def find_recipe(self, group: str) -> Recipe | None:
         """Give the recipe that is remembered for a group; without the text of its code, which its file has."""
         with self._reading() as connection:
-            return exported.load_recipe(connection, self.host, group)
+            return exported.load_recipe(connection, self.owner, group)
 
     def check_integrity(self) -> str | None:
         """Say what is wrong with the file, None when it is whole."""
@@ -393,7 +409,7 @@ class Store:
         return None if found == "ok" else found
 
     def _in(self, root: str) -> tuple[ColumnElement[bool], ...]:
-        return places.c.host == self.host, places.c.root == os.fsencode(root)
+        return places.c.host == self.owner, places.c.root == os.fsencode(root)
 
     def _at(self, root: str, path: str) -> tuple[ColumnElement[bool], ...]:
         return (*self._in(root), places.c.path == os.fsencode(path))
@@ -427,22 +443,56 @@ def _recall(found: list[Recalled], row: Any, identity: Identity) -> None:
     found.append(Recalled(inspection, os.fsdecode(row.root), path, is_exact=is_exact, is_gone=row.state in _GONE))
 
 
-def _check_regular(file: Path) -> None:
+def _find_owner(engine: Engine, host: str) -> str:
+    """Give the name under which the rows of this host stand in a file: its own, or that of the only one that has any.
+
+    A file belongs to one state directory, and so to one host, which may be called otherwise by now: a container that was made
+    anew, another lease of an address.  What it knew is as true as before, and first of all its pins.
+    """
+    with engine.connect() as connection:
+        known = list(connection.scalars(select(roots.c.host).distinct().limit(2)))
+    return known[0] if len(known) == 1 else host
+
+
+def _check_regular(file: Path, seen: os.stat_result) -> None:
     """Refuse what is no file of its own: SQLite would wait for the writer of a pipe, and read what a link leads to."""
-    if not stat.S_ISREG(file.lstat().st_mode):
+    if not stat.S_ISREG(seen.st_mode):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), os.fspath(file))
 
 
-def _keep_private(file: Path) -> None:
-    """Make the file, or see that nobody else may read it; SQLite gives what it keeps beside it the same mode."""
+def _keep_private(file: Path, *, may_make: bool) -> tuple[int, int]:
+    """Make the file, or see that nobody else may read it; SQLite gives what it keeps beside it the same mode.
+
+    It is pointed at, and not opened to be read or written: closing that would give back the locks that SQLite keeps on it for
+    this process, and another process that ends would take the write-ahead log away under it.  Source: "How To Corrupt An
+    SQLite Database File", 2.2; open(2) on O_PATH.
+
+    Returns:
+        Device and inode.
+
+    Raises:
+        IndexUnavailableError: it is not there, and may not be made.
+        OSError: it can't be had.
+    """
     directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        fd = os.open(file.name, flags, 0o600, dir_fd=directory)
+        if may_make:
+            with suppress(FileExistsError):
+                os.mknod(file.name, 0o600, dir_fd=directory)
+        fd = os.open(file.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError as error:
+        cure = "start ckptd again: it makes one of the files and the journal; or try again, if it starts just now"
+        raise IndexUnavailableError("use the index", path=file, why="it is not there", cure=cure) from error
     finally:
         os.close(directory)
     try:
-        if stat.S_IMODE(os.fstat(fd).st_mode) & 0o077:
-            os.fchmod(fd, 0o600)
+        seen = os.fstat(fd)
+        _check_regular(file, seen)
+        itself = f"/proc/self/fd/{fd}"
+        if stat.S_IMODE(seen.st_mode) & 0o077:
+            os.chmod(itself, 0o600)
+        if not os.access(itself, os.R_OK | os.W_OK, effective_ids=True):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(file))
     finally:
         os.close(fd)
+    return seen.st_dev, seen.st_ino

@@ -11,7 +11,7 @@ from ckptd.index.store import Store
 def open_store_lean(path: Path) -> Store:
     """Open an index; Alembic, 8 MB that are needed once, stays out of this process.
 
-    Only for a process with one thread: the child is forked.
+    Only where no other thread holds a lock, as the one that hears signals: the child is forked.
 
     Raises:
         CkptdError: as `Store.open`.

@@ -30,13 +30,29 @@ def was_looked_after(root: WatchedRoot) -> bool:
     return Path(root.path, STATE, ID_NAME).exists()
 
 
-def replay_retention(store: Store, journal: Journal, *, now: float) -> None:
+def has_history(roots: Iterable[WatchedRoot], journal: Journal) -> bool:
+    """Say whether there was another index before a new one; asked before a root is marked.
+
+    Raises:
+        StorageError: the journal can't be read.
+    """
+    return any(was_looked_after(root) for root in roots) or next(journal.replay(), None) is not None
+
+
+def replay_retention(store: Store, journal: Journal, roots: Iterable[str], *, now: float) -> None:
     """Write down pins, tags, aliases, groups, derivations and removals as the journal has them, and freeze what takes away.
+
+    All of it, and the roots, by which the index is new no more, in one transaction: a kill leaves all or nothing.
 
     Args:
         store: of an index without any of these.
         journal: to read.
+        roots: their absolute paths.
         now: seconds since the epoch.
+
+    Raises:
+        StorageError: the journal can't be read.
+        IndexUnavailableError: the index can't be written; it is as new as before.
     """
     lines = list(journal.replay())
     with store.batch() as batch:
@@ -50,6 +66,8 @@ def replay_retention(store: Store, journal: Journal, *, now: float) -> None:
         for gone in find_gone(lines):
             batch.tell(add_gone, gone)
         batch.tell(put_freeze, REINDEXED, _WHY, now)
+        for root in roots:
+            batch.save_root(root, None)
 
 
 def replay_places(store: Store, lines: Iterable[Mapping[str, Any]], roots: Sequence[str]) -> None:

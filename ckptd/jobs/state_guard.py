@@ -12,6 +12,8 @@ from ckptd.jobs.engine import Engine
 def check_state(engine: Engine, index: str) -> None:
     """End when somebody removed the state: nothing that is written there is found again, and a second daemon may start.
 
+    An index that is another file than the one that was opened is removed as well, whoever put it there.
+
     Where nobody can tell, as when a share is away or its server is gone, it is not taken for removed.
 
     Raises:
@@ -28,22 +30,22 @@ def check_state(engine: Engine, index: str) -> None:
 
 def _is_taken_away(engine: Engine, index: str) -> bool:
     """Tell whether the state was removed by somebody; OSError where the disk gives no answer."""
-    if engine.lock.still_held() and _is_there(engine.state_dir / index):
+    if engine.lock.still_held() and _find_id(engine.state_dir / index) == engine.store.file_id:
         return False
     within = next((root for root in engine.roots if engine.state_dir.is_relative_to(root.path)), None)
     if within is None:
-        return _is_there(engine.state_dir)  # else the share on which it lies is away
+        return _find_id(engine.state_dir) is not None  # else the share on which it lies is away
     is_made_again = _is_unlinked(within.handle.fd) and os.path.isdir(within.path)
     return is_made_again or _is_at(within.handle.fd, within.path)
 
 
-def _is_there(path: Path) -> bool:
-    """Tell whether anything lies at a path; OSError for every other answer than yes and no."""
+def _find_id(path: Path) -> tuple[int, int] | None:
+    """Give device and inode of what lies at a path, None where nothing does; OSError where nobody can tell."""
     try:
-        os.stat(path)
+        seen = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+        return None
+    return seen.st_dev, seen.st_ino
 
 
 def _is_unlinked(fd: int) -> bool:

@@ -187,12 +187,16 @@ def test_every_finding_of_weight_has_a_cure():
         assert find_cure(code) or meaning.severity is Severity.INFO or meaning.weight in {"foreign", "failed"}, code
 
 
+#: Where events are logged.
+_LOGGING = {"jobs", "daemon.py", "app.py", "api.py", "logs.py", "opening.py", "watch"}
+
+
 def test_the_log_events_of_the_source_are_those_of_the_page():
     """Both ways: an event that is not documented, and one that nobody logs."""
     documented = set(re.findall(r"^\| `([a-z_.]+)` \|", page("logs.md"), re.MULTILINE))
     used = set()
     for path in SOURCES:
-        if path.relative_to(PROJECT / "ckptd").parts[0] in {"jobs", "daemon.py", "app.py", "api.py", "logs.py", "watch"}:
+        if path.relative_to(PROJECT / "ckptd").parts[0] in _LOGGING:
             used |= {text for text in strings(path) if EVENT.fullmatch(text) and not text.endswith((".sqlite", ".json"))}
     assert used == documented
 

@@ -34,7 +34,7 @@ def test_files_are_added_up_by_root_and_state(store):
         (ROOT, "rejected"): (1, size + ord("c"), NOW),
         ("/srv/\udcff", "ready"): (1, size + ord("d"), NOW),
     }
-    store.host = "elsewhere"
+    store.owner = "elsewhere"
     assert store.ask(questions.sum_places) == []
 
 

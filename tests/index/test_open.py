@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,61 @@ def test_the_migrations_make_the_tables_that_the_program_uses(store):
     assert [revision.revision for revision in reversed(list(script.walk_revisions()))] == list(REVISIONS)
 
 
+OPENERS = [Store.open, Store.open_as_it_is, Store.open_to_look]
+
+
+@pytest.mark.parametrize("open_it", OPENERS, ids=lambda opener: opener.__name__)
+def test_a_file_is_its_hosts_whatever_the_host_is_called_by_now(tmp_path, monkeypatch, open_it):
+    """The daemon, a job and the doctor find the rows that were written under another name; people are told today's."""
+    file = tmp_path / "index.sqlite"
+    monkeypatch.setattr(platform, "node", lambda: "first")
+    with opened(file) as store:
+        fill(store, {"a.pth": inspection()})
+        store.save_root(ROOT, "id")
+    monkeypatch.setattr(platform, "node", lambda: "second")
+    with closing(open_it(file)) as store:
+        assert (store.host, store.owner) == ("second", "first")
+        assert store.knows_roots()
+        assert store.load_root(ROOT) == ("id", 1)
+        assert find(store) == ["a.pth"]
+
+
+def test_what_is_written_under_another_name_is_found_again_under_the_first(tmp_path, monkeypatch):
+    """However often it changes, all rows stand under one."""
+    for number, name in enumerate(("first", "second", "third", "first")):
+        monkeypatch.setattr(platform, "node", lambda name=name: name)
+        with opened(tmp_path / "index.sqlite") as store:
+            fill(store, {f"{number}.pth": inspection(str(number))})
+            store.save_root(ROOT, "id")
+    assert execute(tmp_path / "index.sqlite", "SELECT DISTINCT host FROM places") == [("first",)]
+    assert execute(tmp_path / "index.sqlite", "SELECT count(*) FROM places") == [(4,)]
+
+
+def test_of_several_hosts_each_has_its_own(tmp_path, monkeypatch):
+    """A file in which more than one wrote, as an older ckptd did after another name: a third one begins anew."""
+    for name in ("first", "second"):
+        monkeypatch.setattr(platform, "node", lambda name=name: name)
+        with opened(tmp_path / "index.sqlite") as store:
+            store.owner = name
+            store.save_root(ROOT, name)
+    for name, expected in (("first", "first"), ("second", "second"), ("third", None)):
+        monkeypatch.setattr(platform, "node", lambda name=name: name)
+        with opened(tmp_path / "index.sqlite") as store:
+            assert store.owner == name
+            assert store.load_root(ROOT) == (expected, 0)
+            assert store.knows_roots() == (expected is not None)
+
+
+def test_on_a_server_each_host_has_its_own(tmp_path, monkeypatch):
+    """There are many, and one that comes second is not the first; here with SQLite behind the address."""
+    for name in ("first", "second"):
+        monkeypatch.setattr(platform, "node", lambda name=name: name)
+        with opened(f"sqlite:///{tmp_path}/server.sqlite") as store:
+            assert (store.owner, store.knows_roots()) == (name, False)
+            store.save_root(ROOT, name)
+            assert store.load_root(ROOT) == (name, 0)
+
+
 def test_an_index_of_a_newer_program_is_left_alone(tmp_path):
     """A clear error, and not a byte is changed."""
     file = tmp_path / "index.sqlite"
@@ -143,7 +199,7 @@ def open_as_first(file):
         fill(store, {"a.pth": inspection("a", metrics={"accuracy": 0.5}), "b.pth": inspection("b")})
         with store.batch() as batch:
             batch.record_output(ROOT, "a_metadata.json", "1" * 64, "sidecar", now=NOW)
-        host = store.host
+        host = store.owner
         store.finish()
     with sqlite3.connect(file) as connection:
         connection.execute("ATTACH ? AS newest", [str(file.with_name("newest.sqlite"))])
@@ -230,6 +286,57 @@ def test_a_reader_does_not_wait_for_a_writer(tmp_path):
             batch.flush()
             assert find(reader) == ["a.pth"]
         assert find(reader) == ["a.pth", "b.pth"]
+
+
+def test_a_second_look_in_one_process_costs_no_row(tmp_path):
+    """A command opens it, and the job that it runs opens it again: who ends meanwhile leaves the write-ahead log to them."""
+    file = tmp_path / "index.sqlite"
+    with opened(file) as store, opened(file):
+        fill(store, {"a.pth": inspection("a")})
+        end = f"from ckptd.index.store import Store; one = Store.open({str(file)!r}); one.save_root('/r', 'id'); one.close()"
+        subprocess.run([sys.executable, "-c", end], check=True, timeout=60)
+        assert (tmp_path / "index.sqlite-wal").exists()
+        fill(store, {"b.pth": inspection("b")})
+    with opened(file) as store:
+        assert find(store) == ["a.pth", "b.pth"]
+
+
+def test_who_may_not_make_an_index_makes_none(tmp_path):
+    """Not even an empty file; the sentence says who does."""
+    with pytest.raises(IndexUnavailableError, match=r"index.sqlite: it is not there \(start ckptd again") as caught:
+        Store.open_as_it_is(tmp_path / "index.sqlite")
+    assert not caught.value.permanent
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_what_is_no_file_is_not_opened(tmp_path, kind):
+    """A link leads to what its maker likes, a pipe would be waited for."""
+    file = tmp_path / "index.sqlite"
+    {"link": lambda: file.symlink_to("elsewhere"), "pipe": lambda: os.mkfifo(file), "directory": file.mkdir}[kind]()
+    for open_it in OPENERS:
+        with pytest.raises(IndexUnavailableError, match="Invalid argument"):
+            open_it(file)
+    assert os.listdir(tmp_path) == ["index.sqlite"]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", [0o000, 0o200, 0o400])
+def test_an_index_that_may_not_be_written_is_refused_at_once(tmp_path, monkeypatch, mode):
+    """And not in the middle of the work, when a row is to be written."""
+    file = tmp_path / "index.sqlite"
+    Store.open(file).close()
+    for path in (file, tmp_path):
+        os.chown(path, 65534, 65534)
+    file.chmod(mode)
+    monkeypatch.chdir(tmp_path)
+    for open_it in (Store.open, Store.open_as_it_is):
+        os.seteuid(65534)
+        try:
+            with pytest.raises(IndexUnavailableError, match="Permission denied"):
+                open_it("index.sqlite")
+        finally:
+            os.seteuid(0)
 
 
 def test_two_programs_may_open_a_fresh_index_at_once(tmp_path):

@@ -264,7 +264,7 @@ def test_roots_and_hosts_do_not_mix(store):
     store.save_root(ROOT, "second")
     assert store.load_root(ROOT) == ("second", 1)
     assert store.load_root("/srv/other") == (None, 2)
-    store.host = "elsewhere"
+    store.owner = "elsewhere"
     assert store.load_root(ROOT) == (None, 0)
     assert store.load_places(ROOT) == {}
     assert find(store) == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from ckptd.errors import CkptdError
 from ckptd.index import archived, ledger, marks
 from ckptd.index.archived import Archived, ArchivedMember
 from ckptd.index.candidates import load_candidates, load_scores
@@ -127,6 +130,16 @@ def test_an_archive_and_its_members(store):
     tell(store, archived.drop_archive, number)
     assert store.ask(archived.load_archives) == []
     assert store.ask(archived.load_members, number) == []
+
+
+def test_another_archive_of_the_same_name_is_refused(store):
+    """What lies in the first one is not forgotten for it."""
+    tell(store, archived.put_archive, ARCHIVE, [member()])
+    with pytest.raises(CkptdError, match="another archive is known by this name"):
+        tell(store, archived.put_archive, replace(ARCHIVE, sha256=digest("other")), [member("c.pth", "c")])
+    (found,) = store.ask(archived.load_archives)
+    assert found.sha256 == ARCHIVE.sha256
+    assert [one.path for one in store.ask(archived.load_members, found.id)] == ["a.pth"]
 
 
 def test_an_archive_that_is_written_down_again_takes_the_place_of_the_first(store):

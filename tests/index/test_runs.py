@@ -85,7 +85,7 @@ def test_the_latest_come_first_and_others_are_other_jobs_or_hosts(store):
     assert [run.id for run in store.ask(load_runs, None, 2)] == [numbers[2], numbers[1]]
     assert [run.id for run in store.ask(load_runs, "scrub", 9)] == [numbers[2], numbers[0]]
     begin(store)
-    store.host = "elsewhere"
+    store.owner = "elsewhere"
     assert store.ask(load_runs, None, 9) == []
     assert store.ask(load_running) == []
     assert store.ask(load_past, "scrub") == runs.JobPast()

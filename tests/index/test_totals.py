@@ -33,9 +33,9 @@ def test_each_checkpoint_that_is_there_is_a_row(store):
     fill(store, {"d.pth": inspection("d")}, root=OTHER)
     with store.batch() as batch:
         batch.record_state(ROOT, "b.pth", PlaceState.TRASHED, now=NOW)
-    store.host, mine = "elsewhere", store.host
+    store.owner, mine = "elsewhere", store.owner
     fill(store, {"e.pth": inspection("e")})
-    store.host = mine
+    store.owner = mine
     assert [(root, path) for root, path, *_ in present(store)] == [(ROOT.encode(), b"a.pth"), (ROOT.encode(), b"c.pth")]
     assert len(present(store, ROOT, OTHER)) == 3
     row = present(store)[0]
@@ -145,7 +145,7 @@ def test_a_place_without_a_content_is_a_row(store):
     """It is there, and nobody could read it so far."""
     with store.batch() as batch:
         values = {
-            "host": store.host,
+            "host": store.owner,
             "root": os.fsencode(ROOT),
             "path": b"x.pth",
             "shown": "x.pth",
