@@ -22,7 +22,7 @@ from ckptd.jobs.applying import Applied
 from ckptd.jobs.applying import Told as StepTold
 from ckptd.jobs.archiving_by_hand import ArchivedByHand, archive_records, find_planned, list_members, verify_archives
 from ckptd.jobs.asking import RecipeCheck, build_model, check_recipe, export_one, suggest_recipe
-from ckptd.jobs.holding import hold_jobs
+from ckptd.jobs.holding import hold_jobs, leave_to_others
 from ckptd.jobs.marking import add_marks, check_name, find_marks, take_marks, who_asks
 from ckptd.jobs.notifying import ChannelView, OpenAlert, Tried, list_alerts, list_channels, try_channels
 from ckptd.jobs.overview import JobView, list_jobs
@@ -240,7 +240,7 @@ class App:
 
     @contextmanager
     def working(self, job: str | None) -> Iterator[JobContext]:
-        """Open what a job works with; a root that is not there just now has an incident, and is left out.
+        """Open what a job works with; a root that is away, or that another ckptd looks after, has an incident and is left out.
 
         Args:
             job: what is done, for who asks meanwhile; it holds the job lock.  None only looks, and holds nothing.
@@ -252,6 +252,7 @@ class App:
         wanted = compile_wanted(self.settings.suffixes, self.settings.ignore)
         with ExitStack() as stack:
             roots = stack.enter_context(open_roots(self.settings.roots, wanted, store))
+            leave_to_others(state_dir, roots)
             if job is not None:
                 stack.enter_context(hold_jobs(ensure_state_dir(state_dir), roots, job))
             journal, log = Journal(state_dir), structlog.get_logger()

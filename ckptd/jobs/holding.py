@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,7 +105,15 @@ class RootLocks:
         try:
             self.renew(root)
         except AlreadyRunningError as error:
-            root.incident = f"another ckptd looks after it: {error.why}"
+            root.incident = _name_another(error.why)
+
+    def has_lost(self, root: WatchedRoot) -> bool:
+        """Say whether somebody removed the lock file of a root, and the lock with it; where nobody can tell, it is held."""
+        lock = self._held.get(root.path)
+        try:
+            return lock is not None and not lock.still_held()
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Give all of them back."""
@@ -130,6 +139,21 @@ def hold_roots(
     """
     with closing(RootLocks(state_dir, roots, take, yields=yields)) as locks:
         yield locks
+
+
+def leave_to_others(state_dir: Path, roots: Sequence[WatchedRoot]) -> None:
+    """Take a root that another ckptd looks after for an incident, now and at each look: it has an index of its own.
+
+    Args:
+        state_dir: whose ckptd may look after the roots, while this process runs a job or a command for it.
+        roots: that were looked at.
+    """
+    for root in roots:
+        root.find_another = partial(_find_another, state_dir, Path(root.path) / STATE)
+        if root.incident is None:
+            root.incident = root.find_another()
+            if root.incident is not None:
+                _log.warning("root.left_out", root=root.path, reason=root.incident)
 
 
 @contextmanager
@@ -182,6 +206,20 @@ def find_job_holder(state_dir: Path, roots: Sequence[Path]) -> JobHolder | None:
             holder = read_holder(place, JOBS) or {}
             return JobHolder(str(holder.get("job", "")), describe_holder(holder))
     return None
+
+
+def _find_another(state_dir: Path, place: Path) -> str | None:
+    """Say which ckptd has a root, in words; None where it is that of the state directory, or nobody."""
+    if not is_held(place):
+        return None
+    holder = read_holder(place) or {}  # before that of the state directory, which a daemon has first and longest
+    if is_held(state_dir) and (read_holder(state_dir) or {}).get("pid") == holder.get("pid"):
+        return None
+    return _name_another(describe_holder(holder))
+
+
+def _name_another(why: str) -> str:
+    return f"another ckptd looks after it: {why}"
 
 
 def _hold_root(state_dir: Path, root: WatchedRoot, take: Take) -> Lock | None:

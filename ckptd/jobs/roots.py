@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,6 @@ from ckptd.index.store import Store
 from ckptd.policy.brakes import Freeze
 from ckptd.storage.beneath import RootHandle
 from ckptd.watch.guard import (
-    STATE_NAME,
     Emptied,
     KnownRoot,
     Missing,
@@ -34,6 +33,17 @@ from ckptd.watch.scanner import Problem
 from ckptd.watch.wanted import Wanted
 
 _log = structlog.get_logger()
+
+_UNKNOWN = "nothing says that it is the same directory, and the index can't say just now whether files were there"
+
+
+def _find_nothing_unwritten() -> int:
+    """Say that nothing waits: who only looks at roots writes nothing down."""
+    return 0
+
+
+def _find_nobody() -> None:
+    """Say that no other ckptd looks after a root: who watches it has its lock."""
 
 
 class RootMemory(Protocol):
@@ -60,6 +70,8 @@ class WatchedRoot:
         aliases: links in it → what they point to.
         told: (path, code of the finding) of what was logged already; a trouble that lasts is told once.
         memory: asked for the files of a root that seems to be gone; None until it was asked for the first time.
+        unwritten: counts what waits because the index can't be written; of that the memory knows nothing.
+        find_another: says which other ckptd looks after it, in words; asked at each look.
     """
 
     number: int
@@ -74,6 +86,8 @@ class WatchedRoot:
     aliases: dict[str, str] = field(default_factory=dict)
     told: set[tuple[str, str]] = field(default_factory=set)
     memory: RootMemory | None = None
+    unwritten: Callable[[], int] = _find_nothing_unwritten
+    find_another: Callable[[], str | None] = _find_nobody
 
     @classmethod
     def open(cls, number: int, path: Path, wanted: Wanted) -> WatchedRoot:
@@ -138,35 +152,47 @@ class WatchedRoot:
         sight, place = look(self.path), self._find_place()
         verdict = self._judge(sight, place)
         if isinstance(verdict, MountChanged) or (isinstance(verdict, Unmarked) and place != (sight.dev, sight.ino)):
-            verdict = self._open_anew(verdict)
+            verdict = self._open_anew(verdict, sight)
         if isinstance(verdict, Unmarked):
             self._mark()
         self.incident = verdict.why if is_incident(verdict) else None  # type: ignore[union-attr]  # incidents have a why
         if self.incident is None and sight.root_id is not None:  # an index that is younger than the mark has it to learn
             self.root_id = sight.root_id
+        if self.incident is None:
+            self.incident = self.find_another()
         return verdict
 
     def _judge(self, sight: RootSight, place: tuple[int | None, int | None]) -> Verdict:
         """Say what a sight means; where the mark isn't seen that should be, the index says how many files there are to lose.
 
         The count of the last look at the whole root won't do: files may have come since, and a directory of which nothing is
-        known may be marked.
+        known may be marked, or has the mark of another root.
         """
         is_unmarked_share = self.root_id is None and place == (sight.dev, sight.ino)
-        has_lost_mark = sight.dev is not None and sight.root_id is None and not is_unmarked_share
-        if has_lost_mark and self.memory is not None:
-            try:
-                self.files = self.memory.load_root(self.path)[1]
-            except IndexUnavailableError:
-                return Emptied(f"{STATE_NAME}/ has no id, and the index that knows whether files were there can't be read")
+        has_right_mark = sight.root_id is not None and self.root_id in (None, sight.root_id)
+        if sight.dev is not None and not (is_unmarked_share or has_right_mark) and not self._count_again():
+            return Emptied(_UNKNOWN)
         return judge(KnownRoot(*place, self.root_id, self.files), sight)
 
-    def _open_anew(self, verdict: Verdict) -> Verdict:
-        """Hold what lies at the path now; where it went away since it was looked at, hold what was held."""
+    def _count_again(self) -> bool:
+        """Ask the index for the number of files; False where it doesn't know just now."""
+        if self.memory is None:
+            return True
+        try:
+            self.files = self.memory.load_root(self.path)[1]
+        except IndexUnavailableError:
+            return False
+        return self.files > 0 or self.unwritten() == 0
+
+    def _open_anew(self, verdict: Verdict, sight: RootSight) -> Verdict:
+        """Hold what was seen at the path; where it went away since it was looked at, hold what was held."""
         try:
             handle = RootHandle(self.path)
         except OSError as error:
             return Missing(os.strerror(error.errno or 0))
+        if _place_of(handle) != (sight.dev, sight.ino):
+            handle.close()
+            return Missing("another directory came in its place while it was opened")
         self._hold(handle)
         if isinstance(verdict, Unmarked):
             self._mark()
@@ -178,14 +204,8 @@ class WatchedRoot:
         self.absence = None
 
     def _find_place(self) -> tuple[int | None, int | None]:
-        """Give device and inode of what is held open; None where nothing of it is, or where a dead server took it away."""
-        if self.absence is not None:
-            return None, None
-        try:
-            seen = os.fstat(self.handle.fd)
-        except OSError:
-            return None, None
-        return seen.st_dev, seen.st_ino
+        """Give device and inode of what is held open; None where nothing of it is."""
+        return (None, None) if self.absence is not None else _place_of(self.handle)
 
     def adopt(self) -> None:
         """Take what lies at the path now for the root, whatever it was; for an operator who said so.
@@ -219,6 +239,15 @@ class WatchedRoot:
             self.root_id = mark_root(self.handle.fd)
         except StorageError:  # a read-only share is known by its place alone
             self.root_id = None
+
+
+def _place_of(handle: RootHandle) -> tuple[int | None, int | None]:
+    """Give device and inode of an open directory; None where a dead server took it away."""
+    try:
+        seen = os.fstat(handle.fd)
+    except OSError:
+        return None, None
+    return seen.st_dev, seen.st_ino
 
 
 @contextmanager

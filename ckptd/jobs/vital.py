@@ -38,7 +38,7 @@ class Vital:
         self._asked_at = now
 
     def excuse(self) -> None:
-        """Ask for no answer any more: the part is made anew, or is not there."""
+        """Ask for no answer any more: the part is made anew or not there, or the answer was lost on its way."""
         self._asked_at = math.inf
 
     def sign(self, now: float) -> Sign:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import structlog
 
@@ -63,11 +63,14 @@ class Watching:
         self._settings = settings
         self._now = now
         self._told: set[tuple[int, str]] = set()
+        self._saved_ids = [root.root_id for root in engine.roots]
         self._rescans = [0] * len(engine.roots)
         self._rescanned_at: list[float | None] = [None] * len(engine.roots)
         patience = patience_seconds + settings.guard_seconds
         self._vitals = [Vital(f"observer of {root.path}", patience) for root in engine.roots]
         self.observers = [self._make_observer(root) for root in engine.roots]
+        for root in engine.roots:
+            root.unwritten = lambda: engine.ingest.unwritten
 
     def start(self) -> None:
         """Begin to watch; each root raises a first doubt."""
@@ -78,9 +81,10 @@ class Watching:
             observer.start()
 
     def stop(self) -> None:
-        """End all threads."""
-        for observer in self.observers:
-            observer.stop()
+        """End all threads; what goes wrong with one observer is raised when the others have ended too."""
+        with ExitStack() as stack:
+            for observer in self.observers:
+                stack.callback(observer.stop)
 
     def guard(self) -> None:
         """Look whether the roots are still the roots and are watched, tell what changed, and ask the observers."""
@@ -93,14 +97,15 @@ class Watching:
     def look_after(self, number: int) -> None:
         """Look whether the root is still the root and is watched; tell what changed."""
         root, observer = self._engine.roots[number], self.observers[number]
-        before, root_id = root.incident, root.root_id
+        before = root.incident
         is_anew = isinstance(root.look_again(), MountChanged) or before is not None
-        if root.root_id != root_id:  # else the next start would take it for another root
+        if root.root_id != self._saved_ids[number]:  # else the next start would take it for another root
             with suppress(IndexUnavailableError):
                 self._engine.store.save_root(root.path, root.root_id)
-        known = before
-        if root.incident is None and is_anew:
-            self._engine.root_locks.take_back(root)
+                self._saved_ids[number] = root.root_id
+        known, locks = before, self._engine.root_locks
+        if root.incident is None and (is_anew or locks.has_lost(root)):
+            locks.take_back(root)
             known = root.incident if root.incident == before else None  # that another ckptd has it by now is news
         if root.incident is not None and known is None:
             _log.error("root.lost", root=root.path, reason=root.incident)
@@ -152,12 +157,11 @@ class Watching:
         if root.incident is not None or is_deaf:
             vital.excuse()
             return
+        vital.ask(self._now())  # before the answer can come, which it may while the file is closed
         try:
             os.close(os.open(_PULSE, _FLAGS, dir_fd=root.handle.fd))
         except OSError:  # a read-only share, or somebody removed it: nothing to ask with
             vital.excuse()
-        else:
-            vital.ask(self._now())
 
     def _tell_once(self, number: int, code: str, message: str) -> None:
         if (number, code) not in self._told:
@@ -177,6 +181,7 @@ class Watching:
 
         def doubt(why: str) -> None:
             if "overflow" in why:
+                vital.excuse()  # the answer may be among what the kernel dropped, and nobody asks again while a walk lasts
                 _log.warning("watch.overflowed", root=path)
             inbox.rescan(number, why)
 

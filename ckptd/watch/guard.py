@@ -68,7 +68,8 @@ class MountChanged:
     """The same root, by its id, at another device or inode: open it anew, watch it anew, scan it.  Nothing is lost.
 
     Also a root without an id of which no place is known, when something lies there again: nothing else can be asked of it, and
-    as at a start the scan has its brakes.
+    as at a start the scan has its brakes.  And another root, by its id, where no file is known: the mount point of a share that
+    was away may have got an id meanwhile.
     """
 
 
@@ -81,7 +82,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """Another root, by its id, is in its place.  Freeze, and keep the record."""
+    """Another root, by its id, is in its place, though files are known.  Freeze, and keep the record."""
 
     why: str
 
@@ -142,6 +143,8 @@ def judge(known: KnownRoot, sight: RootSight, files_seen: int | None = None) -> 
         is_back = known.root_id is None and known.dev is None and not sight.is_empty  # an empty one waits for its mount
         return MountChanged() if is_back else Emptied(_no_id(known))
     if known.root_id is not None and sight.root_id != known.root_id:
+        if known.files == 0:
+            return MountChanged()
         return Replaced(f"the directory has the id {sight.root_id[:8]}…, expected was {known.root_id[:8]}…")
     if files_seen == 0 and known.files >= HUNDREDS:
         return Emptied(f"{known.files:,} files were known and none is there")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from ckptd.errors import AlreadyRunningError
-from ckptd.jobs.holding import KeptLocks, find_job_holder, find_unlockable, hold_jobs, hold_roots
+from ckptd.jobs.holding import KeptLocks, find_job_holder, find_unlockable, hold_jobs, hold_roots, leave_to_others
 from ckptd.jobs.roots import WatchedRoot
-from ckptd.storage.lock import hold, is_held
+from ckptd.storage.lock import Lock, hold, is_held
 from ckptd.storage.state import ensure_state_dir
 from ckptd.watch.wanted import compile_wanted
 
@@ -145,6 +146,48 @@ def test_a_root_that_another_took_meanwhile_is_an_incident_of_its_own(make_root,
         locks.take_back(root)
         assert root.incident is None
         assert is_held(Path(root.path) / ".ckptd")
+
+
+def test_a_lock_that_was_removed_is_known_as_lost(make_root, states, monkeypatch):
+    """Whoever comes next gets another one; where nobody can tell, as on a share that is away, it is held."""
+    root = make_root()
+    with hold_roots(states[0], [root]) as locks:
+        assert not locks.has_lost(root)
+        (Path(root.path) / ".ckptd" / "lock").unlink()
+        assert locks.has_lost(root)
+        monkeypatch.setattr(Lock, "still_held", refuse_to_say)
+        assert not locks.has_lost(root)
+        monkeypatch.undo()
+        locks.take_back(root)
+        assert is_held(Path(root.path) / ".ckptd")
+        assert not locks.has_lost(root)
+    assert not locks.has_lost(root)
+
+
+def refuse_to_say(_lock):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_root_is_another_s_where_its_holder_is_not_that_of_the_state_directory(make_root, states):
+    """By the process, while it lives: what one that ended wrote into the state directory counts for nothing."""
+    root, away = make_root("a"), make_root("b")
+    place = Path(root.path) / ".ckptd"
+    away.incident = "not mounted"
+    with hold(place), hold(Path(away.path) / ".ckptd"):
+        with hold(states[0]):
+            leave_to_others(states[0], [root, away])
+            assert root.incident is None
+        leave_to_others(place, [root])  # where the state directory lies in the root, it is its own
+        assert root.incident is None
+        leave_to_others(states[0], [root, away])
+        assert f"another ckptd looks after it: process {os.getpid()}" in root.incident
+        assert away.incident == "not mounted"
+        root.look_again()
+        assert root.incident is not None
+    root.look_again()
+    assert root.incident is None
+    leave_to_others(states[0], [root])
+    assert root.incident is None
 
 
 def test_who_falls_back_on_what_it_had_yields_what_it_has_no_more(make_root, states):

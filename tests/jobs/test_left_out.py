@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
 
@@ -10,6 +13,7 @@ from ckptd.errors import CkptdError, StorageError
 from ckptd.index.archived import MISSING, load_archives
 from ckptd.jobs.registry import JOBS
 from ckptd.proof import Verdict
+from ckptd.storage.lock import hold
 from tests.jobs.keeping import DAY, Clock, index_roots, make_series, open_app, save_checkpoint, states
 
 
@@ -48,6 +52,60 @@ def test_the_policy_is_planned_and_applied_where_the_roots_are(both, tmp_path):
     (tmp_path / "elsewhere").rename(away)
     assert app.plan().incidents == {}
     assert len(list(away.glob("*.pth"))) == 10
+
+
+@contextmanager
+def held_by_another_process(root):
+    """Hold a root as a daemon with a state directory of its own does; its process id."""
+    code = "import sys; from ckptd.storage.lock import hold; lock = hold(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, root / ".ckptd"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process.pid
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("has_daemon", [True, False])
+def test_a_root_that_another_ckptd_looks_after_is_left_to_it(both, has_daemon):
+    """Its index has pins of which this one knows nothing; whether a daemon of ours runs besides makes no difference."""
+    app, _, here, away = both
+    with held_by_another_process(away) as pid, hold(here / ".ckptd") if has_daemon else nullcontext():
+        (why,) = app.plan().incidents.values()
+        assert f"another ckptd looks after it: process {pid}" in why
+        run = app.run_job("retention", go_on)
+        assert f"process {pid}" in run.reason
+        app.apply()
+        assert len(removed(app, here)) == 5
+        assert removed(app, away) == set()
+    app.apply()
+    assert len(removed(app, away)) == 5
+
+
+def test_a_root_that_another_ckptd_takes_while_a_job_works_in_it_is_left_to_it(both):
+    """Each step looks at the root again."""
+    app, _, here, away = both
+    began = []
+    with ExitStack() as stack:
+
+        def take_away(_what, _words):
+            if not began:
+                began.append(1)
+                stack.enter_context(held_by_another_process(away))
+
+        applied = app.apply(told=take_away)
+        assert len(removed(app, here)) == 5
+        assert removed(app, away) == set()
+        assert {skipped.root for skipped in applied.skipped} == {str(away)}
+        assert all("another ckptd looks after it" in skipped.why for skipped in applied.skipped)
+
+
+def test_a_root_that_our_own_daemon_looks_after_is_worked_in(both):
+    """It holds the lock of the state directory and that of the root."""
+    app, _, here, away = both
+    with hold(here / ".ckptd"), hold(away / ".ckptd"):
+        assert app.plan().incidents == {}
+        assert app.run_job("retention", go_on).reason == ""
+    assert len(removed(app, away)) == 5
 
 
 @pytest.mark.parametrize("job", [entry.name for entry in JOBS])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 
 import pytest
 
 from ckptd.errors import IndexUnavailableError, RootLostError, StorageError
 from ckptd.jobs import roots as rooms
 from ckptd.jobs.roots import WatchedRoot
-from ckptd.watch.guard import MountChanged, Ok, Unmarked
+from ckptd.watch.guard import Missing, MountChanged, Ok, Unmarked
 from ckptd.watch.wanted import compile_wanted
 
 WANTED = compile_wanted((".pth",), ())
@@ -76,6 +77,8 @@ def test_a_root_without_a_mark_that_was_away_at_the_start_comes_back(models, tmp
         assert "4.pth" in os.listdir(root.handle.fd)
         assert isinstance(root.look_again(), Unmarked)
         assert root.incident is None
+        root.memory = Memory(None, None)  # who is at its place is not asked for
+        assert isinstance(root.look_again(), Unmarked)
 
 
 def test_a_root_with_a_mark_that_was_away_at_the_start_comes_back(models, tmp_path):
@@ -135,6 +138,55 @@ def test_files_that_came_since_the_last_full_look_keep_an_empty_directory_from_b
         assert root.incident is None
 
 
+@pytest.mark.parametrize("files", [0, 5, None])
+def test_a_share_whose_mount_point_was_marked_is_taken_while_nothing_is_known_of_what_was_there(models, tmp_path, files):
+    """On the first evening nothing is written down yet; once files are known, or the index keeps silent, it is another root."""
+    memory = Memory(None, 0)
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.learn(memory)
+        root.look_again()
+        first = root.root_id
+        models.rename(tmp_path / "share")
+        models.mkdir()
+        root.look_again()
+        second = memory.root_id = root.root_id
+        assert (root.incident, second == first) == (None, False)
+        memory.files = files
+        models.rename(tmp_path / "mount point")
+        (tmp_path / "share").rename(models)
+        fill(models)
+        verdict = root.look_again()
+        is_taken = files == 0
+        assert (root.incident is None) is is_taken
+        assert isinstance(verdict, MountChanged) is is_taken
+        assert root.root_id == (first if is_taken else second)
+        assert ("0.pth" in os.listdir(root.handle.fd)) is is_taken
+
+
+@pytest.mark.parametrize("has_mark", [True, False])
+def test_no_files_are_no_answer_while_some_wait_to_be_written(models, tmp_path, has_mark):
+    """Another process holds the index for writing: what is known of the root is known to this process alone."""
+    memory, waiting = Memory(None, 0), [3]
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.learn(memory)
+        root.look_again()
+        root.unwritten = lambda: waiting[0]
+        models.rename(tmp_path / "share")
+        models.mkdir()
+        if has_mark:
+            mark(models)
+        before = os.listdir(models)
+        root.look_again()
+        assert "can't say" in root.incident
+        assert os.listdir(models) == before
+        memory.files = 5  # enough to know, whatever waits
+        root.look_again()
+        assert "can't say" not in root.incident
+        memory.files = waiting[0] = 0
+        assert isinstance(root.look_again(), MountChanged)
+        assert root.incident is None
+
+
 def test_a_root_whose_files_all_left_may_be_made_anew(models, tmp_path):
     """Five were known at the last full look; they were removed one by one since, so that nothing is lost with the directory."""
     memory = Memory(mark(models), 5)
@@ -170,6 +222,38 @@ def test_a_root_that_goes_away_while_it_is_opened_anew_is_an_incident(models, tm
             root.adopt()
         os.fstat(held)
         monkeypatch.undo()
+        assert isinstance(root.look_again(), MountChanged)
+        assert root.incident is None
+
+
+@pytest.mark.parametrize("files", [5, 0])
+def test_a_mount_that_goes_between_the_look_and_the_opening_is_an_incident(models, tmp_path, monkeypatch, files):
+    """The empty directory below it would be held and believed, and everything missing in it."""
+    memory = Memory(mark(models), files)
+    with WatchedRoot.open(0, models, WANTED) as root:
+        root.learn(memory)
+        held = root.handle.fd
+        models.rename(tmp_path / "share")
+        shutil.copytree(tmp_path / "share", models)  # the same mark in another directory: mounted anew
+        real = rooms.look
+
+        def look_and_lose(path):
+            seen = real(path)
+            models.rename(tmp_path / "away")
+            models.mkdir()
+            return seen
+
+        monkeypatch.setattr(rooms, "look", look_and_lose)
+        descriptors = os.listdir("/proc/self/fd")
+        assert isinstance(root.look_again(), Missing)
+        assert len(os.listdir("/proc/self/fd")) == len(descriptors)
+        assert root.incident == "another directory came in its place while it was opened"
+        assert os.listdir(models) == []
+        assert root.handle.fd == held
+        os.fstat(held)
+        monkeypatch.undo()
+        models.rmdir()
+        (tmp_path / "away").rename(models)
         assert isinstance(root.look_again(), MountChanged)
         assert root.incident is None
 

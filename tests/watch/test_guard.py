@@ -61,7 +61,10 @@ def known_of(path: Path, files: int = 0) -> KnownRoot:
         (KnownRoot(1, 2, ID, 300), RootSight(9, 2, ID), None, MountChanged),
         (KnownRoot(1, 2, ID, 300), RootSight(1, 9, ID), None, MountChanged),
         (KnownRoot(1, 2, ID, 300), RootSight(1, 2, OTHER), None, Replaced),
-        (KnownRoot(1, 2, ID, 0), RootSight(1, 2, OTHER), None, Replaced),
+        # nothing is known in it that could be lost: a mount point that was marked while its share was away, or the share
+        (KnownRoot(1, 2, ID, 0), RootSight(1, 2, OTHER), None, MountChanged),
+        (KnownRoot(1, 2, ID, 0), RootSight(9, 9, OTHER), None, MountChanged),
+        (KnownRoot(None, None, ID, 0), RootSight(1, 2, OTHER), None, MountChanged),
         (KnownRoot(1, 2, ID, 1), RootSight(1, 2, None), None, Emptied),
         (KnownRoot(1, 2, ID, 1), RootSight(9, 9, None), None, Emptied),
         (KnownRoot(1, 2, ID, 0), RootSight(1, 2, None), None, Unmarked),

@@ -14,7 +14,7 @@ import structlog
 from ckptd.errors import CkptdError, IndexUnavailableError
 from ckptd.index.runs import JobRun, RunOutcome, add_run, end_run, load_running
 from ckptd.index.store import Store
-from ckptd.jobs.holding import hold_jobs
+from ckptd.jobs.holding import hold_jobs, leave_to_others
 from ckptd.jobs.registry import JOBS, JobContext, JobEntry, JobOutcome, find_job
 from ckptd.jobs.roots import open_roots
 from ckptd.model import Json
@@ -92,7 +92,7 @@ def recover_jobs(place: JobPlace, stop: Callable[[], bool]) -> list[JobRun]:
 def open_context(place: JobPlace, name: str, stop: Callable[[], bool]) -> Iterator[JobContext]:
     """Take the job lock and open what a job works with, for as long as the block lasts.
 
-    A root that is not there just now has an incident, and the job leaves it out.
+    A root that is not there just now, or that another ckptd looks after, has an incident, and the job leaves it out.
 
     Args:
         place: where.
@@ -110,6 +110,7 @@ def open_context(place: JobPlace, name: str, stop: Callable[[], bool]) -> Iterat
         open_store = Store.open_as_it_is if is_held(state_dir) else Store.open  # the daemon's index is the daemon's to change
         store = stack.enter_context(closing(open_store(state_dir / place.index)))
         roots = stack.enter_context(open_roots(settings.roots, wanted, store))
+        leave_to_others(state_dir, roots)
         stack.enter_context(hold_jobs(state_dir, roots, name))
         yield JobContext(settings, store, Journal(state_dir), roots, state_dir, place.now, store.run, stop, _log)
 
