@@ -15,9 +15,10 @@ from __future__ import annotations
 import gc
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -42,6 +43,7 @@ from ckptd.jobs.vantage import Circumstances, Vantage
 from ckptd.jobs.vital import Vital, find_overdue
 from ckptd.jobs.watching import Watching
 from ckptd.opening import INDEX_NAME, open_engine
+from ckptd.policy.brakes import Freeze
 from ckptd.policy.retry import find_next_try
 from ckptd.service.manager import ServiceManager
 from ckptd.service.signals import hear_signals, take_signals
@@ -91,6 +93,7 @@ class Course:
         paused: when a pause ends, monotonic seconds and seconds since the epoch.
         control: the socket of people, which listens on.
         config: absolute path of the settings file; "" for none.
+        freezes: root → parts of it whose losses wait for a person: no reload answers for him.
     """
 
     settings: Settings
@@ -101,6 +104,7 @@ class Course:
     paused: tuple[float, float] | None = None
     control: Controlling | None = None
     config: str = ""
+    freezes: Mapping[str, tuple[Freeze, ...]] = field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:
@@ -120,7 +124,7 @@ class _EndingError(Exception):
 
 
 def run(settings: Settings, reread: Reread | None = None, use: Use = _use_as_they_are, config: str = "") -> int:
-    """Look after the roots until SIGTERM or SIGINT; the exit status.
+    """Look after the roots until SIGTERM or SIGINT; the exit status: 0 where all of it ended as it should, else 1.
 
     Args:
         settings: to begin with.
@@ -133,22 +137,23 @@ def run(settings: Settings, reread: Reread | None = None, use: Use = _use_as_the
         CkptdError: the index or a root cannot be opened.
     """
     manager, inbox, kept = ServiceManager(), Inbox(), KeptLocks()
-    course: Course | None = Course(settings, time.time(), config=config)
+    course: Course | int = Course(settings, time.time(), config=config)
     take_signals(inbox.stop, inbox.reread)
+    hear_signals()  # before anything is opened: the start may be held up as anything else
     try:
-        while course is not None:
+        while isinstance(course, Course):
             use(course.settings)
             course = _serve(course, inbox, manager, kept, reread)
     finally:
         kept.close()
         inbox.close()
-    return 0
+    return course
 
 
 def _serve(
     course: Course, inbox: Inbox, manager: ServiceManager, kept: KeptLocks, reread: Reread | None = None
-) -> Course | None:
-    """Look after the roots until the end, which gives None, or until other settings count.
+) -> Course | int:
+    """Look after the roots until the end, which gives the exit status, or until other settings count.
 
     The locks of before are kept until those of these settings are held, and until the settings of before are back in use where
     these can't be used: whatever came in between would end the daemon.
@@ -168,8 +173,8 @@ def _serve(
                     yields_roots=course.problem is not None,
                 )
             )
-            if course.is_first:  # after the start, which may have forked
-                hear_signals()
+            for root in engine.roots:
+                root.freezes = course.freezes.get(root.path, ())
             daemon = Daemon(course, engine, selector, inbox, manager, reread)
             daemon.start()
         except Exception as error:  # whatever it is, as when there is no descriptor or thread left: what was in use goes on
@@ -181,7 +186,7 @@ def _serve(
             return _fall_back(course, *course.before, error)
         kept.close()
         after = daemon.run()
-        if after is not None:
+        if isinstance(after, Course):
             kept.keep((engine.lock, *engine.root_locks.held))
         return after
 
@@ -217,6 +222,7 @@ class Daemon:
         self._reread = reread
         self._phase = Phase.STARTING
         self._next: Course | None = None
+        self._has_failed = False
         self._paused = course.paused
         self._rescans = Rescans(time.monotonic)
         self._timetables = find_timetables(settings)
@@ -267,8 +273,8 @@ class Daemon:
             self._sides.append(self._control)
         forget_followers(self._beside)
 
-    def run(self) -> Course | None:
-        """Loop, and end in good order; give with what to go on, None for not at all."""
+    def run(self) -> Course | int:
+        """Loop, and end in good order; give with what to go on, else the exit status."""
         roots = [root.path for root in self._engine.roots]
         gc.unfreeze()  # the daemon of before a reload, which is a ring of parts
         gc.collect()
@@ -283,25 +289,33 @@ class Daemon:
             self._tell_end()
             self._end_parts()
             adopted = None if self._next is None else self._clockwork.release()
-            self._clockwork.stop()
-        self._engine.exporting.close()
+            self._end("job", self._clockwork.stop)
+        self._end("exporters", self._engine.exporting.close)
         self._engine.ingest.close()
         if self._next is None:
             _log.info("daemon.stopped", **asdict(self._engine.ingest.counts))
-            return None
+            return int(self._has_failed)
         self._inbox.forget()
-        return replace(self._next, adopted=adopted, control=self._control)
+        freezes = {root.path: root.freezes for root in self._engine.roots if root.freezes}
+        return replace(self._next, adopted=adopted, control=self._control, freezes=freezes)
 
     def _end_parts(self) -> None:
         """End what watches and what stands beside the loop; the socket listens on where the daemon goes on."""
         if self._schedule is not None:
-            self._schedule.shutdown(wait=False)
-        self._watching.stop()
+            self._end("scheduler", partial(self._schedule.shutdown, wait=False))
+        self._end("observers", self._watching.stop)
         for side in self._sides:
-            if self._next is not None and side is self._control:
-                self._control.release()
-            else:
-                side.close()
+            end = self._control.release if self._next is not None and side is self._control else side.close
+            self._end(type(side).__name__.lower(), end)
+
+    def _end(self, part: str, end: Callable[[], object]) -> None:
+        """End a part; what goes wrong with it is told, and keeps no other part from its end."""
+        try:
+            end()
+        except Exception as error:  # noqa: BLE001 — whatever it is: a lock, a port or a process of the others would be left
+            self._has_failed = True
+            reason = f"it did not end: {type(error).__name__}: {error}"
+            _log.critical("daemon.unwell", part=part, reason=reason, exc_info=error)
 
     def _tell_end(self) -> None:
         if self._next is None:
@@ -369,12 +383,15 @@ class Daemon:
         if mail.guard:
             self._watching.guard()
             check_state(self._engine, INDEX_NAME)
+        known = range(len(self._engine.roots))  # who watched for the settings of before may tell a moment late of more
         for number, why in mail.rescans.items():
-            self._rescans.want(number, why)
+            if number in known:
+                self._rescans.want(number, why)
         for number, why in self._rescans.take():
             self._rescan(number, why)
         for (number, path), closed in (*mail.hints.items(), *mail.patient.items()):
-            self._engine.ingest.hint((number, path), closed=closed)
+            if number in known:
+                self._engine.ingest.hint((number, path), closed=closed)
 
     def _rescan(self, number: int, why: str) -> None:
         root, engine = self._engine.roots[number], self._engine

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
 
 from ckptd import daemon
 from ckptd.daemon import Course, Daemon
@@ -19,7 +20,9 @@ from ckptd.errors import AlreadyRunningError, IndexUnavailableError, StorageErro
 from ckptd.index.following import Cursor, load_cursor, put_cursor
 from ckptd.index.store import Store
 from ckptd.jobs import roots
+from ckptd.jobs.exporting import Exporting
 from ckptd.jobs.inbox import Inbox
+from ckptd.jobs.ingest import Ingest
 from ckptd.jobs.rescans import REST, Rescans
 from ckptd.jobs.standing import Sign
 from ckptd.opening import INDEX_NAME, find_state_dir, open_engine
@@ -77,7 +80,7 @@ class Running:
         self.later = list(later)
         self.log = log
         self.used = []
-        self.error = None
+        self.error = self.status = None
         self.inboxes = []
         monkeypatch.setattr(daemon, "take_signals", lambda *_: None)
         monkeypatch.setattr(daemon, "hear_signals", lambda: None)
@@ -92,7 +95,7 @@ class Running:
 
     def _run(self, settings):
         try:
-            daemon.run(settings, lambda: self.later.pop(0), self.used.append)
+            self.status = daemon.run(settings, lambda: self.later.pop(0), self.used.append)
         except Exception as error:  # for the test to look at
             self.error = error
 
@@ -218,6 +221,74 @@ def test_the_loop_does_not_spin_while_a_part_keeps_silent(make_settings):
         assert made._find_pause() == 0.0
         made._signs = (Sign("observer", ok=False, why="silent"),)
         assert made._find_pause() > 0.0
+
+
+def test_mail_about_a_root_that_is_looked_after_no_more_is_passed_over(make_settings):
+    """Who watched it for the settings of before may tell of it a moment late."""
+    with standing_loop(make_settings()) as made:
+        made._inbox.rescan(1, "watcher error")
+        made._inbox.hint(1, "a.pth", closed=True)
+        made._inbox.hint_later(1, "a_metadata.json", closed=True)
+        made._inbox._patient_at = 0.0
+        made._read_mail(made._inbox.take())
+        assert made._rescans.next_due() is None
+        assert made._engine.ingest.waiting == 0
+        made._engine.ingest.step()
+
+
+# — the end —
+
+
+@pytest.mark.parametrize(
+    ("part", "owner", "end"),
+    [
+        ("scheduler", BackgroundScheduler, "shutdown"),
+        ("observers", daemon.Watching, "stop"),
+        ("controlling", daemon.Controlling, "close"),
+        ("job", daemon.Clockwork, "stop"),
+        ("exporters", Exporting, "close"),
+    ],
+)
+def test_a_part_that_fails_at_the_end_keeps_no_other_from_it(make_settings, run, monkeypatch, part, owner, end):
+    """What went wrong is told with the place in the code, and by the exit status."""
+    settings, ended = make_settings(), []
+    real, close = getattr(owner, end), Ingest.close
+
+    def fail(self, *args, **options):
+        real(self, *args, **options)
+        raise KeyError("a watch")
+
+    monkeypatch.setattr(owner, end, fail)
+    monkeypatch.setattr(Ingest, "close", lambda self: (ended.append(self), close(self)))
+    running = run(settings)
+    running.wait_started(1)
+    running.stop()
+    (told,) = [entry for entry in running.log if entry["event"] == "daemon.unwell"]
+    assert (told["part"], told["reason"]) == (part, "it did not end: KeyError: 'a watch'")
+    assert isinstance(told["exc_info"], KeyError)
+    assert (running.error, running.status) == (None, 1)
+    assert running.count("daemon.stopped") == 1
+    assert ended
+    assert not (find_state_dir(settings) / "ctl").exists()
+
+
+def test_a_part_that_fails_in_a_reload_ends_no_daemon(make_settings, run, monkeypatch):
+    """The new settings are used; what is told of it then is enough."""
+    settings = make_settings()
+    real, left = daemon.Watching.stop, [KeyError("a watch")]
+
+    def fail_once(self):
+        real(self)
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(daemon.Watching, "stop", fail_once)
+    running = run(settings, settings)
+    running.wait_started(1)
+    running.reload()
+    assert running.count("daemon.unwell") == 1
+    running.stop()
+    assert (running.error, running.status) == (None, 0)
 
 
 # — roots —

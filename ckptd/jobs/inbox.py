@@ -6,7 +6,6 @@ inbox is never longer than the list of files that changed.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -132,7 +131,9 @@ class Inbox:
             self._patient_at = None
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Give the descriptors back; what is put here afterwards wakes nobody."""
+        with self._lock:
+            self._woken = True  # no byte goes to whoever gets the number of the pipe: signals still come
         os.close(self._reader)
         os.close(self._writer)
 
@@ -141,5 +142,4 @@ class Inbox:
             if self._woken:  # one byte is enough for a burst of a thousand events, each of which would cost a system call
                 return
             self._woken = True
-            with contextlib.suppress(OSError):  # a closed pipe belongs to a loop that ended
-                os.write(self._writer, b"\0")
+            os.write(self._writer, b"\0")

@@ -11,7 +11,7 @@ from ckptd.jobs.recording import Recording
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.model import Identity
 from ckptd.storage.beneath import open_parent_beneath
-from ckptd.watch.scanner import Absent, RegularFile, observe
+from ckptd.watch.scanner import Absent, Problem, RegularFile, observe
 
 #: A file that is gone is marked missing after this long, when it has not turned up under another name: both halves of a
 #: rename can come in two batches of events.
@@ -128,7 +128,7 @@ class Losses:
     def mark_missing(self, place: Place, known: KnownPlace) -> None:
         """Write down that a known file is gone, if it is and its root can be believed; its metadata stays."""
         root, wall = self._roots[place[0]], self._wall()
-        if root.freezes_place(place[1]) or isinstance(observe(root.handle.fd, place[1], root.wanted), RegularFile):
+        if root.freezes_place(place[1]) or _may_be_there(root, place[1]):
             return
         self._recording.write(lambda batch: batch.record_missing(root.path, place[1], now=wall), self._now())
         self._recording.tell("info", "checkpoint.vanished", root=root.path, path=place[1], digest=known.sha256)
@@ -148,6 +148,12 @@ class Losses:
             known = self._store.load_places(self._roots[place[0]].path, below=place[1])
             if any(not one.is_missing for one in known.values()):
                 self._want_rescan(place[0], "directory gone")
+
+
+def _may_be_there(root: WatchedRoot, path: str) -> bool:
+    """Say whether a file lies there, or what lies there can't be looked at just now."""
+    seen = observe(root.handle.fd, path, root.wanted)
+    return isinstance(seen, RegularFile) or (isinstance(seen, Problem) and seen.identity is None)
 
 
 def is_gone(root: WatchedRoot, path: str) -> bool:

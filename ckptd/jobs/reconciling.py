@@ -88,7 +88,7 @@ def reconcile_root(
         missing = {} if seen.keys() <= known.keys() else store.load_gone(root.path, seen)
         known |= missing
         changes = reconcile(known, seen, missing=missing, unread=found.unread)
-    freezes = () if believe_losses else find_freezes(changes, known, found.devices)
+    freezes = () if believe_losses else find_freezes(changes, known, found.devices, before=root.freezes)
     _tell_freezes(root, freezes)
     root.freezes = freezes
     root.aliases = found.aliases

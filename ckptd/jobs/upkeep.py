@@ -15,7 +15,7 @@ from ckptd.jobs.reading import Place
 from ckptd.jobs.recording import Recording
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.metadata.sidecar import Action, SidecarResult
-from ckptd.model import Finding, Identity, Inspection, Record, Severity, Status
+from ckptd.model import GONE_STATES, Finding, Identity, Inspection, Record, Severity, Status
 from ckptd.policy.retry import find_next_try
 from ckptd.storage.beneath import open_parent_beneath
 from ckptd.text import escape
@@ -187,7 +187,7 @@ class Upkeep:
                 self._put_off(place, one.failures)
                 continue
             record = self._store.find_record(self._roots[place[0]].path, place[1], with_copies=False)
-            if place in on_their_way or record is None or record.inspection is None:
+            if place in on_their_way or record is None or record.inspection is None or record.state in GONE_STATES:
                 continue
             if _has_person(record.inspection):  # what a person took back can only be known from the file
                 again.append(place)

@@ -2,12 +2,12 @@
 
 A share that was unmounted, a disk that dropped out, a `mv` of the wrong directory all look like "the files are gone".
 Nothing is marked missing in a frozen part; what is seen there is still taken in, and the freeze ends when the files are
-back or the operator confirms.
+back or the operator confirms.  New files end none, nor does another disk in the lost one's place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ckptd.model import RawIdentity
@@ -38,7 +38,13 @@ class Freeze:
         return self.part == "" or path == self.part or path.startswith(self.part + "/")
 
 
-def find_freezes(changes: Changes, known: Mapping[str, RawIdentity], devices: Collection[int] = ()) -> tuple[Freeze, ...]:
+def find_freezes(
+    changes: Changes,
+    known: Mapping[str, RawIdentity],
+    devices: Collection[int] = (),
+    *,
+    before: Iterable[Freeze] = (),
+) -> tuple[Freeze, ...]:
     """Say which parts a reconciled scan freezes.
 
     Moved places are not lost, and neither are those in doubt.
@@ -47,6 +53,7 @@ def find_freezes(changes: Changes, known: Mapping[str, RawIdentity], devices: Co
         changes: of `known` and the scan.
         known: as it was given to `reconcile`.
         devices: st_dev of every directory that was read; empty when the scan was of a part or nobody noted them.
+        before: what was frozen at the last look; what is still gone of it stays frozen, whatever came in the meantime.
     """
     freezes = _find_lost_mounts(changes, known, devices)
     explained = {path for freeze in freezes for path in freeze.lost}
@@ -55,7 +62,17 @@ def find_freezes(changes: Changes, known: Mapping[str, RawIdentity], devices: Co
     if len(lost) >= LOST_AT_LEAST and len(lost) > LOST_FRACTION * total:
         why = f"{len(lost):,} of {total:,} known files are gone at once, more than {LOST_FRACTION:.0%}"
         freezes.append(Freeze(find_common_directory(lost), why, lost))
-    return tuple(freezes)
+        explained.update(lost)
+    gone = {*changes.vanished, *changes.doubtful} - explained
+    return (*freezes, *_find_held(before, gone))
+
+
+def _find_held(before: Iterable[Freeze], gone: Collection[str]) -> Iterator[Freeze]:
+    """Give what is left of earlier freezes."""
+    for freeze in before:
+        held = tuple(path for path in freeze.lost if path in gone)
+        if held:
+            yield Freeze(find_common_directory(held), f"files that were gone at once are not back: {len(held):,}", held)
 
 
 def _count_present(changes: Changes) -> int:

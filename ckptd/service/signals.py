@@ -33,6 +33,7 @@ def hear_signals() -> None:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # else a signal to a child would end this process
 
     def hear() -> None:
         while not _ENDS & set(os.read(reader, 64)):

@@ -96,6 +96,7 @@ class Observer:
         self._polling_seconds = polling_seconds
         self._kernel: KernelObserver | None = None
         self._pulse: _Pulse | None = None
+        self._pulse_lock = threading.Lock()
         self._findings: dict[str, Finding] = {}
 
     @property
@@ -205,9 +206,10 @@ class Observer:
                 self._start_pulse()
 
     def _start_pulse(self) -> None:
-        if self._pulse is None:
-            self._pulse = _Pulse(self._polling_seconds, lambda: self._doubt("polling"))
-            self._pulse.start()
+        with self._pulse_lock:  # at the watch limit the thread of `Source` comes here, while the owner may be at its start
+            if self._pulse is None:
+                self._pulse = _Pulse(self._polling_seconds, lambda: self._doubt("polling"))
+                self._pulse.start()
 
     def _find(self, code: str, message: str, severity: Severity = Severity.WARNING) -> None:
         self._findings[code] = Finding(code, severity, message)

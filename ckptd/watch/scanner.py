@@ -35,8 +35,9 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: How the hidden files begin under which sidecars are written.  Source: storage/temporary.py.
 _OWN_HIDDEN = ".ckptd-"
 _FILE_TYPE, _REGULAR = 0o170000, 0o100000  # S_IFMT, S_IFREG, without the call of stat.S_ISREG in the inner loop
-#: What a path answers that was removed or swapped for something else since its directory was listed.
-_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
+#: What a path answers that was removed or swapped for something else since its directory was listed.  ESTALE is none: a
+#: server that was started anew, or a share mounted anew, says so of files that are there.
+_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 def _go_on() -> None:
@@ -281,7 +282,7 @@ def _note(found: Scan, path: str, identity: Identity | None, code: str, message:
 
 
 def _note_unread(found: Scan, path: str, error: OSError) -> None:
-    if path and error.errno in _VANISHED and error.errno != errno.ESTALE:
+    if path and error.errno in _VANISHED:
         return
     found.unread.add(path)
     _note(found, path, None, "directory-unreadable", f"{os.strerror(error.errno or 0)}: what is in it is not known")

@@ -1,21 +1,23 @@
 """watchdog's inotify thread, made to survive and to say what it lost.
 
 Four things watchdog 7.1 keeps to itself are told here: a queue overflow, after the watches were set anew and not before,
-so that a rescan that starts now misses nothing; a directory that could not be watched because of the limit; an error in
-its own bookkeeping, which would end the thread while everything else says "alive"; and a directory nobody lets us watch.
-All of it by overriding public methods; a test against the real kernel holds each.
+so that a rescan that starts now misses nothing; a directory that could not be watched because of the limit; an error of
+its own, which would end the thread while everything else says "alive"; and a directory nobody lets us watch.
+All of it by overriding public methods, but for two places in which it is wrong: one of its bookkeeping, and how it begins; a
+test against the real kernel holds each.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from watchdog.events import FileSystemEvent
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.inotify import InotifyFullEmitter
+from watchdog.observers.inotify import InotifyFullEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import (
     CallbackId,
     InotifyConstants,
@@ -69,6 +71,9 @@ class Source(InotifyFD):
 
     def __init__(self, losses: Losses, on_loss: Callable[[str], None]) -> None:
         super().__init__()
+        # 7.1.0 begins as if it read already: an end that came before the thread's first step would be left to a thread that
+        # never takes it, and the inotify instance, of which a user has 128, would stay open with both ends of a pipe.
+        self._is_reading = False
         self._losses = losses
         self._on_loss = on_loss
         self._short: dict[CallbackId, _ShortCallback] = {}
@@ -93,12 +98,27 @@ class Source(InotifyFD):
             return
         try:
             super().handle_event(event)
-        except Exception:  # noqa: BLE001 — 7.1.0: KeyError when two directories that had one name both go (moved out, made again)
+        except Exception:  # noqa: BLE001 — whatever it is, it would end this thread and nothing would say so
             self._losses.errors += 1
             self._on_loss("watcher error")
         if event.is_queue_overflow:
             self._losses.overflows += 1
             self._on_loss("overflow")
+
+
+class _WatchGroup(InotifyWatchGroup):
+    """watchdog's book of which watch stands for which directory, in which two may stand for one name.
+
+    A directory that was moved out of the root keeps its watch and, in the book, its name; another may have that name since
+    (`mv latest elsewhere; mv new latest`).  In 7.1.0 taking out the second of them is a KeyError: at the end, at a restart,
+    and at an overflow after all watches were removed and before they are set anew.
+    """
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        """Take one watch out of the book, and its name only where that is not another's by now."""
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]
 
 
 class _Emitter(InotifyFullEmitter):
@@ -112,6 +132,16 @@ class _Emitter(InotifyFullEmitter):
         super().__init__(*args, **options)
         self._take = take
         self._wanted = frozenset(options["event_filter"])
+
+    def on_thread_start(self) -> None:
+        """Set the watches, as in 7.1.0, and keep the book of them that bears two of one name."""
+        self._inotify = _WatchGroup(
+            self._inotify_fd,
+            os.fsencode(self.watch.path),
+            is_recursive=self.watch.is_recursive,
+            event_mask=self.get_event_mask_from_filter(),
+            follow_symlink=self.watch.follow_symlink,
+        )
 
     def queue_event(self, event: FileSystemEvent) -> None:
         """Pass on what was asked for; for each event watchdog makes one about the directory too."""

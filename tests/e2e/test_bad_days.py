@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -43,6 +44,11 @@ def save(path, seed=0, size=1000):
     torch.save({"weight": torch.randn(size), "bias": torch.randn(3)}, path)
 
 
+def indexed(daemon):
+    """Give the files that the log says were indexed."""
+    return {event["path"] for event in daemon.events() if event["event"] == "checkpoint.indexed"}
+
+
 def test_a_full_disk_costs_a_sidecar_for_a_while_and_nothing_else(tmp_path):
     """With no room for a sidecar the file is indexed and the trouble reported; with room again the sidecar comes."""
     with (
@@ -57,7 +63,7 @@ def test_a_full_disk_costs_a_sidecar_for_a_while_and_nothing_else(tmp_path):
         daemon.wait_record("a.pth", status="ok")
         daemon.wait_event("sidecar.failed")
         assert not (models / "a_metadata.json").exists()
-        assert not list(models.glob(".ckptd-*"))
+        wait_for(lambda: not list(models.glob(".ckptd-*")), "the end of what could not be written")
         (models / "ballast").unlink()
         wait_for((models / "a_metadata.json").exists, "the sidecar once there is room")
         assert json.loads((models / "a_metadata.json").read_text())["ckptd"]["status"] == "ok"
@@ -102,7 +108,7 @@ def test_an_unmounted_share_loses_nothing(tmp_path, state):
         daemon.wait_event("scan.finished")
         for number in range(5):
             save(models / f"m{number}.pth", seed=number)
-        wait_for(lambda: [e["event"] for e in daemon.events()].count("checkpoint.indexed") == 5, "five files")
+        wait_for(lambda: len(indexed(daemon)) == 5, "five files")
         with tmpfs(models):  # mounted over: what was there is hidden
             daemon.wait_event("root.lost")
             assert list(models.iterdir()) == []
@@ -127,6 +133,30 @@ def test_losing_most_files_at_once_is_held_back(tmp_path):
         daemon.start()
         daemon.wait_event("root.frozen")
         assert "frozen" in run_ckptd("--root", models, "doctor").stdout
+
+
+def test_a_freeze_outlives_new_files_and_a_reload(tmp_path):
+    """12 of 50 gone at once wait for a person; 15 new ones make it 12 of 65, which alone would be believed."""
+    models = tmp_path / "trained_models"
+    with running(models, env=QUICK) as daemon:
+        for number in range(50):
+            save(models / f"m{number}.pth", seed=number)
+        wait_for(lambda: len(indexed(daemon)) == 50, "fifty files")
+        daemon.stop()
+        for number in range(12):
+            (models / f"m{number}.pth").unlink()
+        daemon.start()
+        daemon.wait_event("root.frozen")
+        for number in range(50, 65):
+            save(models / f"m{number}.pth", seed=number)
+        wait_for(lambda: len(indexed(daemon)) == 65, "the new files")
+        for _ in range(2):  # once by the clock, and once after the settings were read anew
+            since = len(daemon.events())
+            assert daemon.wait_event("scan.finished", since=since)["frozen"] == 12
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.wait_event("settings.reloaded", since=since)
+        states = {path: record["state"] for path, record in daemon.records().items()}
+        assert [states[f"m{number}.pth"] for number in range(12)] == ["ready"] * 12
 
 
 def test_a_file_nobody_may_read_is_reported(tmp_path):

@@ -1,5 +1,6 @@
 """The inbox folds what comes from many threads into one look."""
 
+import os
 import select
 import threading
 
@@ -102,3 +103,19 @@ def test_a_reload_forgets_what_is_about_roots_and_no_wish():
     assert mail.settings
     assert mail.stop
     assert inbox.next_due() is None
+
+
+def test_after_the_end_nothing_is_written_to_whoever_has_the_number_of_the_pipe_by_then(tmp_path):
+    """The handlers of SIGTERM and SIGHUP stay; by then the number may be that of a file."""
+    inbox = Inbox()
+    writer = inbox._writer
+    inbox.close()
+    other = os.open(tmp_path / "other", os.O_CREAT | os.O_WRONLY)
+    os.dup2(other, writer)
+    try:
+        inbox.stop()
+        inbox.reread()
+    finally:
+        for number in {other, writer}:
+            os.close(number)
+    assert (tmp_path / "other").read_bytes() == b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import pytest
 
 from ckptd.errors import WorkerError
 from ckptd.model import PlaceState, Status
+from ckptd.watch import scanner
 from tests.jobs.stages import names, staged
 
 
@@ -185,6 +187,57 @@ def test_a_vanished_file_is_missing_after_a_moment_and_returned_when_it_is_back(
         stages.settle(5.0)
         assert stages.record("a.pth").state is PlaceState.READY
         assert ("checkpoint.vanished", "a.pth") in names(stages.log)
+
+
+def lose_handles(monkeypatch):
+    """Have the server of a share know nothing of what lies in it, until that is taken back."""
+
+    def fail(root_fd, path):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(scanner, "_open_below", fail)
+
+
+def test_files_that_the_server_has_no_handle_of_are_not_missing(models, monkeypatch):
+    """Whatever is hinted at: they can't be looked at, and nobody said that they are gone."""
+    with staged(models) as stages:
+        paths = [f"run/m{number}.pth" for number in range(3)]
+        for number, path in enumerate(paths):
+            save(models / path, seed=number)
+        stages.reconcile()
+        lose_handles(monkeypatch)
+        for path in paths:
+            stages.hint(path, closed=False)
+        stages.settle(5.0)
+        assert {stages.record(path).state for path in paths} == {PlaceState.READY}
+        assert names(stages.log, "checkpoint.vanished") == []
+
+
+def test_a_loss_that_can_not_be_looked_at_again_is_not_believed(models, monkeypatch):
+    """It was gone a moment ago; the share went in between, and it is gone when the share is back."""
+    with staged(models) as stages:
+        save(models / "a.pth")
+        stages.reconcile()
+        (models / "a.pth").unlink()
+        stages.hint("a.pth", closed=False)
+        with monkeypatch.context() as patched:
+            lose_handles(patched)
+            stages.settle(5.0)
+        assert stages.record("a.pth").state is PlaceState.READY
+        stages.reconcile("schedule")
+        assert stages.record("a.pth").state is PlaceState.MISSING
+
+
+def test_a_pipe_in_the_place_of_a_lost_file_does_not_keep_it(models):
+    """It can be looked at, and it is no file."""
+    with staged(models) as stages:
+        save(models / "a.pth")
+        stages.reconcile()
+        (models / "a.pth").unlink()
+        stages.hint("a.pth", closed=False)
+        os.mkfifo(models / "a.pth")
+        stages.settle(5.0)
+        assert stages.record("a.pth").state is PlaceState.MISSING
 
 
 def test_many_losses_at_once_are_left_to_the_full_picture(models):

@@ -118,6 +118,29 @@ def test_losing_most_files_freezes_and_a_person_can_believe_it(models):
         assert stages.root.freezes == ()
 
 
+def test_a_freeze_lasts_while_new_files_come(models, tmp_path):
+    """12 of 50 are gone; with each file that is saved they are a smaller share, and nobody said that they are gone."""
+    with staged(models) as stages:
+        for number in range(50):
+            save(models / ("a" if number < 12 else "b") / f"m{number}.pth", seed=number)
+        stages.reconcile("start")
+        (models / "a").rename(tmp_path / "elsewhere")
+        assert stages.reconcile("schedule").frozen == 12
+        for number in range(50, 65):
+            save(models / "b" / f"m{number}.pth", seed=number)
+        for _ in range(3):
+            assert stages.reconcile("schedule").frozen == 12
+            stages.settle(5.0)
+        stages.hint("a/m0.pth", closed=False)
+        stages.settle(5.0)
+        assert set(states(stages).values()) == {"ready"}
+        assert len(states(stages)) == 65
+        assert len(names(stages.log, "root.frozen")) == 2  # as 12 of 50, and then as 12 that are not back
+        (tmp_path / "elsewhere").rename(models / "a")
+        assert stages.reconcile("schedule").frozen == 0
+        assert stages.root.freezes == ()
+
+
 def test_frozen_files_that_come_back_are_as_they_were(models, tmp_path):
     """The freeze ends, nothing is read again."""
     with staged(models) as stages:

@@ -12,7 +12,7 @@ from ckptd.index.following import read_events
 from ckptd.jobs import recalling
 from ckptd.jobs.describing import Described
 from ckptd.metadata.sidecar import Action, SidecarResult
-from ckptd.model import Finding, Severity
+from ckptd.model import GONE_STATES, Finding, Severity
 from ckptd.proof import Verdict
 from tests.jobs.stages import names, staged
 from tests.jobs.test_ingest import save
@@ -198,6 +198,32 @@ def test_a_refused_sidecar_is_tried_three_times_more_and_at_each_reconcile(model
         assert (models / "a_metadata.json").exists()
         assert stages.ingest.upkeep.next_due() is None
         assert len(stages.reader.read) == 1
+
+
+@pytest.mark.parametrize("state", GONE_STATES)
+def test_what_is_gone_is_described_no_more(models, state):
+    """Its sidecar was refused, and then it went: the try that is due would write it down as ready."""
+    with staged(models) as stages:
+        disk = Refusing(stages.describing)
+        stages.ingest.upkeep._describing = disk
+        index(stages, "a.pth")
+        (models / "a.pth").unlink()
+        with stages.store.batch() as batch:
+            batch.record_state(stages.root.path, "a.pth", state, now=1.0)
+        disk.refuses = False
+        disk.asked.clear()
+        for _ in range(12):
+            stages.settle(60.0)
+        stages.ingest.upkeep.expect((0, "a.pth"))
+        stages.settle(1.0)
+        assert disk.asked == []
+        assert stages.record("a.pth").state == state
+        assert stages.ingest.upkeep.next_due() is None
+        save(models / "a.pth")
+        stages.hint("a.pth")
+        stages.settle(5.0)
+        assert stages.record("a.pth").state == "ready"
+        assert (models / "a_metadata.json").exists()
 
 
 def test_one_refusal_speaks_for_a_directory(models):

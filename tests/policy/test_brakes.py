@@ -96,6 +96,69 @@ def test_lost_mount_and_lost_share_are_told_apart():
     assert [(freeze.part, len(freeze.lost)) for freeze in freezes] == [("m", 30), ("", 50)]
 
 
+def gone_of(freezes):
+    return [path for freeze in freezes for path in freeze.lost]
+
+
+def test_new_files_end_no_freeze():
+    """12 of 50 are too many; training saves 15 more, and 12 of 65 would be believed."""
+    known = {**files(12, "runs/a/"), **files(38, "runs/b/", first=100)}
+    before = freezes_of(known, files(38, "runs/b/", first=100))
+    seen = files(53, "runs/b/", first=100)
+    known = {**known, **seen}
+    after = find_freezes(reconcile(known, seen), known, before=before)
+    assert [freeze.part for freeze in before] == [freeze.part for freeze in after] == ["runs/a"]
+    assert after[0].lost == before[0].lost
+    assert after[0].why == "files that were gone at once are not back: 12"
+    assert find_freezes(reconcile(known, seen), known, before=after) == after
+    assert freezes_of(known, seen) == ()
+
+
+def test_what_is_back_is_let_go_and_the_rest_is_not():
+    """Two of twelve are still gone, too few for a brake of their own; in the end nothing is."""
+    known = {**files(12, "runs/a/"), **files(38, "runs/b/", first=100)}
+    before = freezes_of(known, files(38, "runs/b/", first=100))
+    seen = dict(list(known.items())[2:])
+    after = find_freezes(reconcile(known, seen), known, before=before)
+    assert [(freeze.part, freeze.lost) for freeze in after] == [("runs/a", ("runs/a/0000", "runs/a/0001"))]
+    assert find_freezes(reconcile(known, known), known, before=after) == ()
+
+
+def test_what_is_known_as_missing_is_frozen_no_more():
+    """Somebody said that what is gone is gone."""
+    known = files(50)
+    seen = dict(list(known.items())[12:])
+    before = freezes_of(known, seen)
+    lost = set(gone_of(before))
+    assert find_freezes(reconcile(known, seen, missing=lost), known, before=before) == ()
+
+
+def test_a_directory_that_can_not_be_read_for_a_moment_ends_no_freeze():
+    """What is in doubt is not back."""
+    known = files(50, "d/")
+    before = freezes_of(known, dict(list(known.items())[12:]))
+    changes = reconcile(known, {}, unread=["d"])
+    assert gone_of(find_freezes(changes, known, before=before)) == gone_of(before)
+
+
+def test_another_disk_in_the_place_of_the_lost_one_ends_no_freeze():
+    """It may have the same number: two files of a thousand would be believed."""
+    known = {**files(1000), **files(2, "disk2/", dev=7)}
+    changes = reconcile(known, files(1000))
+    before = find_freezes(changes, known, devices={1})
+    after = find_freezes(changes, known, devices={1, 7}, before=before)
+    assert gone_of(before) == gone_of(after) == ["disk2/0000", "disk2/0001"]
+    assert "not mounted" not in after[0].why
+
+
+def test_a_new_loss_takes_an_old_one_in():
+    """No place is in two freezes."""
+    known = files(100)
+    before = freezes_of(known, dict(list(known.items())[21:]))
+    after = find_freezes(reconcile(known, dict(list(known.items())[40:])), known, before=before)
+    assert [len(freeze.lost) for freeze in after] == [40]
+
+
 @pytest.mark.parametrize(
     ("part", "path", "covered"),
     [
@@ -132,3 +195,15 @@ def test_law_of_the_brake(total, lost):
     known = files(total)
     frozen = freezes_of(known, dict(list(known.items())[lost:]))
     assert bool(frozen) == (lost >= LOST_AT_LEAST and lost > LOST_FRACTION * total)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 200), st.integers(0, 60))
+def test_law_of_a_freeze_that_lasts(total, lost, new, back):
+    """Whatever comes, each file that was frozen and is still gone is frozen, once."""
+    known = files(total)
+    before = freezes_of(known, dict(list(known.items())[lost:]))
+    seen = {**files(new, "new", first=1000), **dict(list(known.items())[max(0, lost - back) :])}
+    known = {**known, **files(new, "new", first=1000)}
+    after = gone_of(find_freezes(reconcile(known, seen), known, before=before))
+    assert set(gone_of(before)) - seen.keys() <= set(after)
+    assert len(after) == len(set(after))

@@ -6,13 +6,18 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from watchdog.observers.inotify import InotifyWatchGroup
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 
 from ckptd.storage.atomic import write_new
+from ckptd.watch import observer as observing
 from ckptd.watch.observer import Observer
+from ckptd.watch.source import Losses, Source
 from tests.watch.limited import run_limited
-from tests.watch.watching import Watching, kernel_limit, needs_root, wait_until, watching
+from tests.watch.watching import PATIENCE_SECONDS, Watching, kernel_limit, needs_root, wait_until, watching
 
 
 @pytest.fixture
@@ -163,8 +168,8 @@ def test_directory_removed_or_moved_out_is_a_hint(root, outside):
         seen.wait_hint("moved")
 
 
-def test_two_directories_that_had_one_name_and_both_go_leave_the_watcher_alive(root, outside):
-    """Watchdog 7.1.0 dies of a KeyError there, in a thread that no `is_alive` of its own covers."""
+def test_two_directories_that_had_one_name_and_both_go_are_no_error(root, outside):
+    """In watchdog 7.1.0 they are a KeyError."""
     with watching(root) as seen:
         (root / "d").mkdir()
         seen.wait_hint("d")
@@ -177,11 +182,97 @@ def test_two_directories_that_had_one_name_and_both_go_leave_the_watcher_alive(r
         (root / "d").rmdir()
         seen.wait_hint("d")
         (outside / "ghost").rmdir()
+        write(root / "a.pth")
+        seen.wait_hint("a.pth", closed=True)
+        assert seen.observer.alive()
+        assert (seen.observer.losses.errors, seen.doubts) == (0, ["start"])
+
+
+def put_in_its_place(seen: Watching, root: Path, outside: Path) -> None:
+    """Do `mv a elsewhere; mv b a`, with b watched for longer than a; after each step a file tells that it was heard.
+
+    In watchdog's book two watches stand for the name a from then on.
+    """
+    (root / "a").mkdir()
+    seen.wait_hint("a")
+    for source, target in ((root / "a", outside / "a"), (root / "b", root / "a")):
+        source.rename(target)
+        write(root / f"{source.name}.pth")
+        seen.wait_hint(f"{source.name}.pth", closed=True)
+
+
+def test_directory_that_took_the_place_of_one_moved_out_does_not_keep_the_observer_from_its_end(root, outside):
+    """By itself watchdog ends in a KeyError, and leaves its threads behind."""
+    threads = threading.active_count()
+    (root / "b").mkdir()
+    with watching(root) as seen:
+        put_in_its_place(seen, root, outside)
+    wait_until(lambda: threading.active_count() <= threads, "all threads to end")
+
+
+def test_directory_that_took_the_place_of_one_moved_out_does_not_keep_the_observer_from_a_restart(root, outside):
+    """A share that comes back calls for one."""
+    (root / "b").mkdir()
+    with watching(root) as seen:
+        put_in_its_place(seen, root, outside)
+        seen.observer.restart()
+        assert seen.observer.alive()
+        write(root / "a" / "later.pth")
+        seen.wait_hint("a/later.pth", closed=True)
+
+
+def test_directory_that_took_the_place_of_one_moved_out_does_not_deafen_after_an_overflow(root, outside):
+    """All watches are removed then; by itself watchdog fails before it sets them anew, and says "alive"."""
+    (root / "b").mkdir()
+    with watching(root) as seen:
+        put_in_its_place(seen, root, outside)
+        assert seen.observer._kernel is not None
+        seen.observer._kernel._source.handle_event(InotifyEvent(-1, InotifyConstants.IN_Q_OVERFLOW, 0, b""))
+        assert (seen.observer.losses.errors, seen.doubts) == (0, ["start", "overflow"])
+        write(root / "a" / "later.pth")
+        seen.wait_hint("a/later.pth", closed=True)
+
+
+def test_of_two_watches_of_one_name_that_one_keeps_it_whose_directory_it_is(root, outside):
+    """The other goes without it, and a second time without a word."""
+    (root / "b").mkdir()
+    with watching(root) as seen:
+        put_in_its_place(seen, root, outside)
+        assert seen.observer._kernel is not None
+        (emitter,) = seen.observer._kernel.emitters
+        book, name = emitter._inotify, os.fsencode(root / "a")
+        keeper = book._active_callbacks_by_path[name]
+        (other,) = {wd for wd, path in book._active_callbacks_by_watch.items() if path == name} - {keeper}
+        (outside / "a").rmdir()
+        write(root / "c.pth")
+        seen.wait_hint("c.pth", closed=True)
+        book.on_watch_deleted(other)
+        assert other not in book._active_callbacks_by_watch
+        assert book._active_callbacks_by_path[name] == keeper
+
+
+def test_watchdog_has_the_method_that_is_replaced():
+    """Under another name than in 7.1.0 ours would be called by nobody."""
+    assert "_remove_watch_internally" in vars(InotifyWatchGroup)
+
+
+def test_error_of_watchdog_s_own_is_a_doubt_and_the_watcher_lives_on(root, monkeypatch):
+    """By itself watchdog dies of it, in a thread that no `is_alive` of its own covers."""
+    on_event = InotifyWatchGroup.on_event
+
+    def fail(group: InotifyWatchGroup, event: InotifyEvent) -> None:
+        if event.name == b"bad.pth":
+            raise KeyError(event.wd)
+        on_event(group, event)
+
+    monkeypatch.setattr(InotifyWatchGroup, "on_event", fail)
+    with watching(root) as seen:
+        write(root / "bad.pth")
         seen.wait_doubt("watcher error")
         write(root / "a.pth")
         seen.wait_hint("a.pth", closed=True)
         assert seen.observer.alive()
-        assert seen.observer.losses.errors == 1
+        assert seen.observer.losses.errors >= 1
 
 
 def test_symlinked_root_is_watched(root, tmp_path):
@@ -331,6 +422,47 @@ def test_polling_backend_doubts_by_the_clock_and_ends(root):
     assert not seen.observer.alive()
 
 
+class Turnstile:
+    """A lock that tells when a second thread comes to it."""
+
+    def __init__(self, second: threading.Event) -> None:
+        self._lock = threading.Lock()
+        self._second = second
+
+    def __enter__(self) -> None:
+        if self._lock.locked():
+            self._second.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_two_threads_that_start_the_clock_start_one(root, monkeypatch):
+    """The reader at the watch limit and the owner at its start, at once: of two, one would go on after the end."""
+    first, second = threading.Event(), threading.Event()
+    made = []
+
+    class Pulse(observing._Pulse):
+        def __init__(self, *options: Any) -> None:
+            super().__init__(*options)
+            made.append(self)
+            (first if len(made) == 1 else second).set()
+            assert second.wait(PATIENCE_SECONDS)  # until the other one is on its way, too
+
+    monkeypatch.setattr(observing, "_Pulse", Pulse)
+    seen = Watching(root, polling_seconds=1_000.0)
+    monkeypatch.setattr(seen.observer, "_pulse_lock", Turnstile(second), raising=False)
+    reader = threading.Thread(target=seen.observer._lose, args=("watch limit",))
+    reader.start()
+    assert first.wait(PATIENCE_SECONDS)
+    seen.observer._start_pulse()
+    reader.join()
+    assert seen.observer.is_polling
+    seen.observer.stop()
+    assert [each.is_alive() for each in made] == [False]
+
+
 def test_alive_covers_the_reader_the_emitter_and_the_dispatcher(root):
     """Each of the three threads can die alone, and each leaves the others running blind."""
     for victim in ("source", "emitter", "dispatcher"):
@@ -360,7 +492,24 @@ def test_stop_gives_threads_and_descriptors_back(root):
             seen.observer.restart()
         assert seen.observer.counters.restarts == 5
     wait_until(lambda: threading.active_count() <= threads, "all threads to end")
-    wait_until(lambda: len(os.listdir("/proc/self/fd")) == descriptors, "all descriptors to be closed")
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, "all descriptors to be closed")
+
+
+def test_an_end_before_the_reader_began_gives_its_descriptors_back():
+    """A thread that is started may come to its first step after it was told to end."""
+    descriptors, may_begin = len(os.listdir("/proc/self/fd")), threading.Event()
+
+    class LateSource(Source):
+        def run(self) -> None:
+            may_begin.wait(60)
+            super().run()
+
+    source = LateSource(Losses(), lambda _: None)
+    source.start()
+    source.stop()
+    may_begin.set()
+    source.join()
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_names_that_are_not_utf8_come_through(root):

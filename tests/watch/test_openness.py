@@ -16,6 +16,7 @@ import pytest
 
 from ckptd.model import Openness
 from ckptd.watch.openness import RecentWriters, find_writer, find_written_files
+from tests.storage.leases import breaking
 from tests.watch.watching import needs_root, wait_until
 
 
@@ -111,11 +112,6 @@ def test_signal_of_a_broken_lease_is_one_that_nobody_dies_of(path):
     writer.join(10)
     assert (child.returncode, out) == (0, "closed\n")
     assert opened.is_set()
-
-
-def breaking(pid: int) -> bool:
-    """Say whether the kernel has begun to break a lease of this process."""
-    return any(f" {pid} " in line and "BREAKING" in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 def test_writers_are_not_held_up(path, fd):

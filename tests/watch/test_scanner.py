@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,51 @@ def test_part_of_a_tree(tree):
     assert tree.scan(below="gone").files == {}
     assert tree.scan(below="gone").unread == set()
     assert tree.scan(below=".ckptd").files == {}
+
+
+def stale(*_: object, **__: object) -> None:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+class StaleEntry:
+    """An entry that its directory lists and of which the server knows nothing."""
+
+    stat = staticmethod(stale)
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name = entry.name
+
+
+@pytest.mark.parametrize(("module", "call"), [(scanner, "_open_below"), (os, "stat")])
+def test_what_the_server_has_no_handle_of_is_trouble_and_not_absent(tree, monkeypatch, module, call):
+    """A share that was mounted anew below us: the files are there."""
+    tree.file("run/a.pth")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, call, stale)
+        seen = tree.observe("run/a.pth")
+    assert isinstance(seen, Problem)
+    assert (seen.identity, seen.finding.code) == (None, "file-unreadable")
+
+
+def test_what_the_server_has_no_handle_of_is_in_doubt_for_a_scan(tree, monkeypatch):
+    """A directory, or a file in one that can be listed; what vanished meanwhile is just gone."""
+    for name in ("a.pth", "run/b.pth", "z.pth"):
+        tree.file(name)
+    open_it, list_it = os.open, os.scandir
+
+    def open_stale(path: str, *rest: int, **options: int) -> int:
+        return stale() if path == "run" else open_it(path, *rest, **options)
+
+    @contextmanager
+    def list_stale(fd: int) -> Iterator[Iterator[object]]:
+        with list_it(fd) as entries:
+            yield (StaleEntry(entry) if entry.name == "a.pth" else entry for entry in entries)
+
+    monkeypatch.setattr(os, "open", open_stale)
+    monkeypatch.setattr(os, "scandir", list_stale)
+    found = tree.scan()
+    assert (set(found.files), found.unread) == ({"z.pth"}, {"a.pth", "run"})
+    assert codes(found) == {"a.pth": "file-unreadable", "run": "directory-unreadable"}
 
 
 def test_link_inside_the_root_is_an_alias(tree):

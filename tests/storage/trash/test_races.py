@@ -29,7 +29,9 @@ from ckptd.storage.trash import (
     sweep,
 )
 from ckptd.storage.trash.holding import Hold, find_open_files
+from tests.e2e.running import wait_for
 from tests.storage.forks import run_as_nobody
+from tests.storage.leases import breaking
 from tests.storage.trash.making import DATA, NOW, exchange_for, removal, trash_of, trashed, tree, write
 
 SAVED = b"what somebody saved meanwhile " * 10
@@ -138,7 +140,7 @@ def test_who_opens_it_while_it_is_moved_keeps_it(root: Path, root_fd: int, at_re
             got.append(file.read())
 
     other = threading.Thread(target=open_it)
-    at_rename(1, lambda: (other.start(), time.sleep(0.05)))
+    at_rename(1, lambda: (other.start(), wait_for(lambda: breaking(os.getpid()), "the kernel to hold him up")))
     assert refused(root_fd, order) is Refusal.OPEN
     other.join()
     assert got == [DATA]
