@@ -23,7 +23,13 @@ BUSY = {4: "another daemon holds the root; the message names its process"}
 
 @verb(
     "run",
-    exit_status={0: "ended by SIGTERM or Ctrl-C, in good order", 1: "could not go on", **USAGE, **BUSY, **NEWER},
+    exit_status={
+        0: "ended by SIGTERM or Ctrl-C, in good order",
+        1: "could not go on, or a part of it did not end",
+        **USAGE,
+        **BUSY,
+        **NEWER,
+    },
     json_help="Log JSON lines, whatever log.format says.",
 )
 def run(*, as_json: bool) -> int:

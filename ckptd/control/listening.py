@@ -219,12 +219,10 @@ class Listener:
             self._tend()
             for key, _ in ready:
                 key.data()
-            while self._finished:
-                guest, answer = self._finished.popleft()
-                guest.say(answer)
-                self._forget(guest)
+            self._say_answers()
             self._answer_questions()
             self._show_out()
+        self._say_answers()  # those that came since: the end is looked at first
         for guest in [*self._guests]:
             self._forget(guest)
         self._shut()
@@ -352,6 +350,12 @@ class Listener:
         else:
             self.arrived.append(guest)
         self._wake()
+
+    def _say_answers(self) -> None:
+        while self._finished:
+            guest, answer = self._finished.popleft()
+            guest.say(answer)
+            self._forget(guest)
 
     def _answer_questions(self) -> None:
         """Say how the daemon stands once the loop came round, or when it does not."""

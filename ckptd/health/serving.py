@@ -72,16 +72,19 @@ class Server:
         )
         self._server.channel_class = _make_channel(connection_seconds)
         self._ending = threading.Event()
+        self._is_closed = False
+        self._pipe_lock = threading.Lock()  # else the thread is woken when the number of its pipe is another's
         self._thread = threading.Thread(target=self._run, name="health-http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End every connection and give the place back; a second call does nothing."""
-        if self._ending.is_set():  # the pipe that wakes the thread may be another's by now
+        if self._ending.is_set():
             return
         self._ending.set()
-        if self._thread.is_alive():
-            self._server.pull_trigger()
+        with self._pipe_lock:
+            if not self._is_closed:
+                self._server.pull_trigger()
         self._thread.join(2 * _END_SECONDS)
         self.listener.close()
 
@@ -93,7 +96,16 @@ class Server:
         finally:
             self._end_channels(math.inf)
             self._server.task_dispatcher.shutdown(timeout=_END_SECONDS)
-            wasyncore.close_all(self.sockets)
+            with self._pipe_lock:
+                self._is_closed = True
+                self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        """Close what is open; one who still answers will write into the pipe at his end, so that it stays his for ever."""
+        if self._server.task_dispatcher.threads:
+            for own in (self._server, self._server.trigger):
+                own.del_channel(self.sockets)
+        wasyncore.close_all(self.sockets)
 
     def _end_channels(self, now: float) -> None:
         """End the connections whose time is over.

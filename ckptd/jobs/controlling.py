@@ -224,7 +224,9 @@ class Controlling:
         return min((at for at in times if at is not None), default=None)
 
     def close(self) -> None:
-        """Tell everybody that it ends, and end what runs."""
+        """Tell everybody that it ends, and end what runs; what ends by itself, then or before, has its own answer."""
+        for one in [*self._running]:
+            self._look_at(one)
         for one in self._running:
             self._tell(one)
         deadline = time.monotonic() + _CLOSE_SECONDS
@@ -232,7 +234,9 @@ class Controlling:
             time.sleep(0.01)
         for one in [*self._running]:
             _kill(one.process, signal.SIGKILL)
-            self._forget(one, Answer(1, "the daemon ended: ask again when it is back"))
+            status = one.process.poll()  # after that: whatever ended in the last moment has a status of its own
+            ended = Answer(1, "the daemon ended: ask again when it is back")
+            self._forget(one, ended if status is None or status < 0 else Answer(status))
         listeners = self._find_listeners()
         for listener in listeners:
             listener.close()

@@ -11,7 +11,7 @@ from ckptd.errors import WorkerError
 from ckptd.notify.running import Ended, Running
 
 _Key = TypeVar("_Key", bound=Hashable)
-#: How long a program whose end no descriptor tells may be gone unnoticed, seconds.
+#: How long a program whose end no descriptor tells may be gone unnoticed, and one that was killed is let be, seconds.
 _LOOK_SECONDS = 0.5
 
 
@@ -77,24 +77,24 @@ class Programs(Generic[_Key]):
         unseen = [self._monotonic() + _LOOK_SECONDS for entry in self._entries.values() if not entry.running.is_watched]
         return min((*(entry.deadline for entry in self._entries.values()), *unseen), default=None)
 
-    def close(self) -> None:
-        """End all of them, each with its group; those that have something to end themselves have a moment for that."""
+    def close(self) -> list[tuple[_Key, Ended]]:
+        """End all of them, each with its group, and give them; who has something to end himself has a moment for that."""
         for entry in self._entries.values():
             entry.running.ask()
         deadline = time.monotonic() + max((entry.running.grace_seconds for entry in self._entries.values()), default=0.0)
         for entry in self._entries.values():
             entry.running.wait_grace(deadline)
-        for key in list(self._entries):
-            self._finish(key)
+        return [(key, self._finish(key)) for key in list(self._entries)]
 
     def _end_late(self, key: _Key, entry: _Entry) -> None:
         """End a program whose time is over; where it has a grace, ask it first and come again when that is over, too."""
-        grace = entry.running.grace_seconds
-        if entry.is_asked or not grace:
+        pause = 0.0 if entry.is_asked else entry.running.grace_seconds
+        if pause:
+            entry.running.ask_late()
+        else:  # and again, now and then: the kernel may hold it for as long as a share is dead
             entry.running.end_late()
-            return
-        entry.running.ask_late()
-        self._entries[key] = entry._replace(deadline=self._monotonic() + grace, is_asked=True)
+            pause = _LOOK_SECONDS
+        self._entries[key] = entry._replace(deadline=self._monotonic() + pause, is_asked=True)
 
     def _read(self, key: _Key) -> None:
         """Take what a program wrote; the pipe of one that closed it is watched no more, for it would always be readable."""

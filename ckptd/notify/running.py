@@ -254,7 +254,10 @@ def run_command(words: Sequence[str], data: bytes, seconds: float) -> Ended:
             if left <= 0:
                 running.end_late()
                 break
-            select.select(running.fds, [], [], left if running.is_watched else min(left, 0.1))
+            poll = select.poll()  # select() ends at descriptor 1,023
+            for fd in running.fds:
+                poll.register(fd, select.POLLIN)
+            poll.poll(1_000 * (left if running.is_watched else min(left, 0.1)))
             running.read()
     except BaseException:  # we are to end: the command is killed with us by the kernel, and its children by nobody else
         running.kill()

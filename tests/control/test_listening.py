@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 
+from ckptd.control import listening
 from ckptd.control.listening import Guest, Listener
-from ckptd.control.protocol import Answer
+from ckptd.control.protocol import Answer, Asked
 from ckptd.control.rights import Peer, Rules
 from tests.e2e.running import wait_for
 
@@ -69,3 +72,39 @@ def test_a_wish_that_comes_while_the_thread_works_is_heard_in_the_next_round(tmp
         wait_for(lambda: not listener.is_alive, "the end of the thread", patience=20)
     finally:
         listener.close()
+
+
+def test_an_answer_that_comes_while_the_thread_works_is_said_before_the_end(tmp_path, monkeypatch):
+    """The last of the loop: what was done for somebody, who would take the silence for the end of it."""
+    monkeypatch.setattr(listening, "_END_SECONDS", 0.0)
+    path = tmp_path / "ctl"
+    arrived, working, may_go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def look(*_):  # the thread calls this when it has said the answers that there were
+        working.set()
+        may_go_on.wait(60)
+
+    def ask(what):
+        ends.append(socket.socket(socket.AF_UNIX))
+        ends[-1].settimeout(60)
+        ends[-1].connect(str(path))
+        ends[-1].sendall(Asked(what).to_line())
+        return ends[-1]
+
+    ends = []
+    listener = Listener(path, Rules(os.geteuid(), frozenset(), frozenset()), arrived.set, look)
+    listener.begin()
+    try:
+        waiting = ask("run")
+        assert arrived.wait(60)
+        guest = listener.arrived.popleft()
+        ask("status")
+        assert working.wait(60)
+        listener.finish(guest, Answer(3))
+        listener.close()
+        may_go_on.set()
+        assert waiting.recv(4_096) == Answer(3).to_line()
+    finally:
+        may_go_on.set()
+        for end in ends:
+            end.close()

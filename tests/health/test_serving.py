@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -28,7 +29,7 @@ class Served:
 
     def __init__(self, address, **kwargs):
         self.asked = []
-        routes = {"/healthz": lambda: Answer("200 OK", b"ok\n"), "/big": lambda: Answer("200 OK", BIG)}
+        self.routes = routes = {"/healthz": lambda: Answer("200 OK", b"ok\n"), "/big": lambda: Answer("200 OK", BIG)}
         application = make_application(routes, asks_host=True)
 
         def noting(environ, start_response):
@@ -214,3 +215,72 @@ def test_the_end_does_not_wait_for_anybody(served):
         client.close()
     open_listener(address, mode=0, group="").close()
     assert not [thread for thread in threading.enumerate() if thread.name == "health-http"]
+
+
+def test_the_end_wakes_nobody_who_has_ended_by_himself(served, monkeypatch):
+    """A client comes in that very moment, and the thread sees the end before it is woken: its pipe may be another's by now."""
+    server = served.server
+    ends = os.pipe2(os.O_NONBLOCK)
+    reader, writer = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 500) for fd in ends)  # numbers that are not those of before
+    number = server._server.trigger.trigger
+
+    class Ending(threading.Event):
+        def set(self):
+            super().set()
+            served.connect().close()
+            server._thread.join(PATIENCE_SECONDS)
+            os.dup2(writer, number)
+
+    server._ending = Ending()
+    monkeypatch.setattr(server._thread, "is_alive", lambda: True)  # as it is in its last instruction
+    try:
+        server.close()
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+    finally:
+        for fd in {*ends, reader, writer, number}:
+            os.close(fd)
+
+
+def test_the_pipe_is_not_closed_while_the_thread_is_woken(served, monkeypatch):
+    """It ends in that very moment, because a client comes: it waits until it was woken."""
+    server = served.server
+    wake = server._server.pull_trigger
+
+    def wake_late():
+        served.connect().close()
+        server._thread.join(0.5)
+        wake()
+
+    monkeypatch.setattr(server._server, "pull_trigger", wake_late)
+    server.close()
+    server._thread.join(PATIENCE_SECONDS)
+    assert server.sockets == {}
+
+
+def test_who_still_answers_after_the_end_wakes_nobody_else(served):
+    """He hangs, and wakes the thread when he is done: his pipe stays open, so that its number is nobody else's."""
+    asked, may_go = threading.Event(), threading.Event()
+
+    def hang():
+        asked.set()
+        may_go.wait(PATIENCE_SECONDS)
+        return Answer("200 OK", b"ok\n")
+
+    served.routes["/hang"] = hang
+    server, client = served.server, served.connect()
+    client.sendall(GOOD.replace(b"/healthz", b"/hang"))
+    assert asked.wait(PATIENCE_SECONDS)
+    pipe = server._server.trigger._fds
+    before = [os.fstat(fd).st_ino for fd in pipe]
+    address = server.listener.address
+    server.close()
+    try:
+        assert [os.fstat(fd).st_ino for fd in pipe] == before
+        open_listener(address, mode=0, group="").close()
+    finally:
+        client.close()
+        may_go.set()
+        wait_for(lambda: not server._server.task_dispatcher.threads, "his end")
+    for fd in pipe:
+        os.close(fd)

@@ -7,6 +7,8 @@ import json
 import os
 import selectors
 import socket
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from ckptd.control import listening
 from ckptd.control.protocol import Answer
 from ckptd.control.rights import Peer, Rules
 from ckptd.errors import StorageError
+from ckptd.jobs import controlling
 from ckptd.jobs.controlling import MOST_OF_MEMBERS, MOST_PROCESSES, Controlling
 from ckptd.jobs.standing import Board, Phase, Sign, Standing
 from ckptd.settings import load_settings
@@ -89,7 +92,9 @@ def say(tmp_path):
 def asks(control, what, count=1):
     """Tell whether so many wait for an answer."""
     listener = control._listener
-    waiting = [guest.asked.what for guest in listener.arrived] + [guest.asked.what for guest, _ in listener._questions]
+    # Copies, made at once: the thread adds to them meanwhile.
+    guests = [*list(listener.arrived), *(guest for guest, _ in list(listener._questions))]
+    waiting = [guest.asked.what for guest in guests]
     return waiting.count(what) == count
 
 
@@ -306,6 +311,41 @@ def test_a_name_in_the_state_leads_to_the_socket_wherever_it_is(tmp_path, say):
         control.begin(beside, place)
     finally:
         control.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "is_told", "status"),
+    [
+        ("sys.exit(3)", False, 3),
+        ("os.kill(os.getpid(), signal.SIGKILL)", False, 1),
+        ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); print(flush=True); signal.pause()", True, 3),
+        ("print(flush=True); signal.pause()", True, 1),
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()", True, 1),
+    ],
+    ids=["ended", "crashed", "ends well", "ends at once", "does not end"],
+)
+def test_a_command_that_ends_while_the_daemon_does_has_its_own_answer(control, say, monkeypatch, script, is_told, status):
+    """It was done, or has said why not; only one that was ended is to be asked again."""
+    words = [sys.executable, "-c", f"import os, signal, sys; {script}"]
+
+    def start(_command, _guest):
+        return subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
+
+    monkeypatch.setattr(controlling, "_start", start)
+    monkeypatch.setattr(controlling, "_CLOSE_SECONDS", 0.1 if "SIG_IGN" in script else 60.0)
+    asking = say("run", arguments=["ls"])
+    wait_for(lambda: asks(control, "run"), "the command")
+    turn(control._beside)
+    (one,) = control._running
+    with one.process.stdout as output:
+        output.readline()
+    if not is_told:
+        os.waitid(os.P_PID, one.process.pid, os.WEXITED | os.WNOWAIT)
+    control.close()
+    control.__init__()  # for the fixture
+    answer = read(asking)
+    assert answer["status"] == status
+    assert ("ask again" in answer["problem"]) == (is_told and status == 1)
 
 
 def test_an_answer_to_nobody_writes_nowhere(tmp_path, say):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -103,6 +105,22 @@ def test_its_end_is_seen_by_a_descriptor(launch, tmp_path):
     os.kill(child.pid, signal.SIGKILL)
     child._wait(30.0)
     assert child.poll() == -signal.SIGKILL
+
+
+def test_a_descriptor_of_a_high_number_tells_its_end_too(launch, tmp_path):
+    """A daemon of many roots has thousands of them open."""
+    child = launch()
+    facts_of(child, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_048), hard))
+    low = child.exit_fd
+    try:
+        child.exit_fd = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 1_024)
+        os.close(low)
+        assert child.end(60.0) == 75
+        child.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_it_ends_with_its_parent(launch, tmp_path):

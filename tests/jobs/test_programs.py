@@ -154,6 +154,35 @@ def test_a_program_with_a_grace_is_asked_before_it_is_ended(selector):
     assert [key for key, _ in programs.collect()] == ["one"]
 
 
+def test_a_killed_program_that_does_not_end_makes_nobody_spin(selector):
+    """The kernel holds it, as on a dead share: its time stays over, and it is looked at now and then all the same."""
+    now = [0.0]
+    programs = Programs(selector, lambda: now[0])
+    fake = Fake()
+    fake.end = lambda: None
+    programs.watch("one", fake, 60.0)
+    for looked_at in (60.0, 61.0, 3600.0):
+        now[0] = looked_at
+        assert programs.collect() == []
+        assert programs.next_due() > now[0]
+    assert set(fake.calls) == {"end late"}
+    del fake.end
+    fake.end()
+    assert [key for key, _ in programs.collect()] == ["one"]
+
+
+def test_at_the_end_it_is_said_what_became_of_each(selector):
+    """What one wrote before it was ended may be an answer."""
+    programs = Programs(selector, time.monotonic)
+    fakes = [Fake(), Fake()]
+    for number, fake in enumerate(fakes):
+        programs.watch(number, fake, 60.0)
+    fakes[1].end()
+    assert programs.close() == [(0, Ended(0, "", "")), (1, Ended(0, "", ""))]
+    assert len(programs) == 0
+    fakes[0].end()
+
+
 def test_at_the_end_all_are_asked_before_one_is_waited_for(selector):
     """Their graces run at once."""
     programs = Programs(selector, time.monotonic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import selectors
 
 import pytest
@@ -12,7 +13,7 @@ from ckptd.index.alerting import Waiting
 from ckptd.jobs.telling.sending import Channel, Sending
 from ckptd.notify.message import Happening
 from ckptd.notify.retrying import BACK_OFF_SECONDS, GIVE_UP_FAILURES, GIVE_UP_SECONDS, find_next_delivery
-from ckptd.notify.running import Ended
+from ckptd.notify.running import Ended, Running
 from tests.notify.making import NOW, message
 
 HOUR = 3600.0
@@ -210,6 +211,28 @@ def test_what_somebody_wrote_into_the_outbox_by_hand_stands_in_nobodys_way(world
     world.receiver.is_up = False
     world.turn()
     assert {one.failures for one in world.sending.waiting.values()} == {1}
+
+
+@pytest.mark.parametrize("then", ["exit 0", "exec sleep 600"])
+def test_what_was_taken_before_the_end_is_not_sent_again(world, monkeypatch, then):
+    """Whether its delivery has ended by itself or is ended here.  That nothing came of the rest is no failure of theirs."""
+    start, started = world.receiver.start, []
+
+    def deliver(*errand):
+        output = start(*errand).output
+        words = ["/bin/sh", "-c", f'printf %s "$1"; {then}', "sh", output[: output.rindex("message")]]
+        started.append(Running(words, b"", {"PATH": "/bin:/usr/bin"}, grace_seconds=0.5))
+        return started[-1]
+
+    monkeypatch.setattr(world.receiver, "start", deliver)
+    world.sending = world.make()
+    world.receiver.refuses = {"refused"}
+    for number in ("taken", "refused", "unanswered"):
+        world.put(number, subject=f"/srv/{number}")
+    world.sending.step()
+    assert select.select(started[0].fds, [], [], 60.0)[0]
+    world.sending.close()
+    assert {key[1]: one.failures for key, one in world.sending.waiting.items()} == {"refused": 0, "unanswered": 0}
 
 
 @pytest.mark.parametrize(

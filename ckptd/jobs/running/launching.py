@@ -116,7 +116,9 @@ class JobChild:
 
     def _wait(self, seconds: float) -> None:
         if self.exit_fd >= 0:
-            select.select([self.exit_fd], [], [], seconds)
+            poll = select.poll()  # select() ends at descriptor 1,023
+            poll.register(self.exit_fd, select.POLLIN)
+            poll.poll(seconds * 1000)
             return
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -72,20 +73,18 @@ class DiskWatch:
             surveyor.start()
 
     def find(self, but: Collection[str] = ()) -> Measured:
-        """Give what is free on each disk once, and the places that do not answer.
+        """Give what is free on each disk once, and the places of which nothing is known.
 
         Args:
-            but: places that are not to be looked at, such as a root that is gone: another disk lies there.
+            but: places whose answers do not count, such as a root that is gone: another disk lies there.
         """
         disks: dict[int, Disk] = {}
         silent = []
         for place in self._places:
-            if place in but:
-                continue
-            at, room = self._answers.get(place, (None, None))
-            if at is None or self._monotonic() - at > self._old:
-                silent.append(bounded(place))
-            elif room is not None:  # what is wrong with one that is not there is another alert
+            at, room = self._answers.get(place, (-math.inf, None))
+            if room is None or place in but or self._monotonic() - at > self._old:
+                silent.append(bounded(place))  # what is wrong with one that is not there is another alert
+            else:
                 disks.setdefault(room.device, Disk(bounded(place), room.free_bytes))
         return Measured(list(disks.values()), silent)
 

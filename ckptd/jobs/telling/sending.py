@@ -121,8 +121,11 @@ class Sending:
         return min((*times, *([] if limit is None else [limit])), default=None)
 
     def close(self) -> None:
-        """End what is on its way; it is sent again, under the same id."""
-        self._programs.close()
+        """End what is on its way; what no channel has taken by then is sent again, under the same id."""
+        for name, ended in self._programs.close():
+            answers = _read(ended)
+            for key in self._sent.pop(name, []):
+                self._note_taken(key, answers)
 
     def _send(self, channel: Channel) -> None:
         now = self._wall()
@@ -138,25 +141,28 @@ class Sending:
             self._note(channel.name, {}, str(error))
 
     def _take(self, name: str, ended: Ended) -> None:
-        answers = {answer.message: answer for answer in read_answers(ended.output)}
-        self._note(name, answers, ended.trouble or "the process that sends said nothing of it")
+        self._note(name, _read(ended), ended.trouble or "the process that sends said nothing of it")
 
     def _note(self, name: str, answers: Mapping[str, Answer], otherwise: str) -> None:
         sent = self._sent.pop(name, [])
         is_well = False
         for key in sent:
-            one = self.waiting.get(key)
-            if one is None:
-                continue
-            answer = answers.get(one.message)
-            if answer is not None and not answer.trouble:
+            if self._note_taken(key, answers):
                 is_well = True
-                self._drop(key)
-                _tell_delivered(one, answer.remark)
-            else:
-                self._note_failed(key, one, otherwise if answer is None else answer.trouble)
+            elif key in self.waiting:
+                answer = answers.get(key[1])
+                self._note_failed(key, self.waiting[key], otherwise if answer is None else answer.trouble)
         if is_well:
             self._hurry(name, but=sent)
+
+    def _note_taken(self, key: Key, answers: Mapping[str, Answer]) -> bool:
+        """Say whether a message was taken; it waits no more then."""
+        one, answer = self.waiting.get(key), answers.get(key[1])
+        if one is None or answer is None or answer.trouble:
+            return False
+        self._drop(key)
+        _tell_delivered(one, answer.remark)
+        return True
 
     def _hurry(self, name: str, *, but: Collection[Key]) -> None:
         """Send all that waits for a channel at once: it took something.  What it refused just now keeps its time."""
@@ -205,6 +211,11 @@ class Sending:
             values = {"channel": name, "message": key[1], "failures": self.waiting[key].failures}
             _log.warning("alert.undelivered", **values, reason="too many wait for this channel", again=False)
             self._drop(key)
+
+
+def _read(ended: Ended) -> dict[str, Answer]:
+    """Read what a delivery answered, by message."""
+    return {answer.message: answer for answer in read_answers(ended.output)}
 
 
 def _tell_delivered(one: Waiting, remark: str) -> None:

@@ -85,7 +85,7 @@ def find_disk_states(disks: Iterable[Disk], least_bytes: int, low: Collection[st
         disks: what is free.
         least_bytes: what shall be.
         low: places that were said to have too little, by their name in the alert.
-        silent: places that do not answer: those of them that were low are neither told again nor as over.
+        silent: places of which nothing is known: those of them that were low are neither told again nor as over.
     """
     states = [
         State("disk-low", disk.place, f"{format_size(disk.free_bytes)} are free, less than {format_size(least_bytes)}")
