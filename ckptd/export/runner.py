@@ -187,6 +187,8 @@ class Runner:
         self._told(one.unit, step.words)
         self._jobs += 1
         one.job = self._jobs
+        if not self._running:  # else it would seem due ever since the last one ran
+            self._look_at = max(self._look_at, self._clock() + _LOOK_SECONDS)
         self._running[one.job] = one
         jail = Jail(
             readable=(*library_paths(), *step.readable_paths),

@@ -190,6 +190,16 @@ def test_a_batch_shares_its_zygotes_and_they_end_with_it(tmp_path):
         assert opened.runner.next_deadline() is None
 
 
+def test_a_look_at_what_runs_is_not_overdue_before_anything_ran(tmp_path):
+    """It is due a moment after the first export began; else the daemon would call its exporters dead since it was booted."""
+    with kitchen(tmp_path) as opened:
+        path = save(opened, "m", {"weight": torch.randn(3, 4)})
+        before = time.monotonic()
+        opened.runner.submit(opened.unit(path, "safetensors"))
+        assert opened.runner.next_deadline() >= before
+        close(*opened.make_all([]))
+
+
 def test_every_verdict_is_one_that_the_index_knows():
     """An error of ours that refuses is `unavailable`, any other is an `error`."""
     from ckptd.errors import StorageError
