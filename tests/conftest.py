@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 import structlog
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 #: No example has a time limit: on a machine with much to do that would be a timed assertion.  Continuous integration takes
 #: the same examples each time, so that what it meets is what the change before it did; a person's runs go on looking.
-settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("PYTEST_NO_SKIPS")))
+_TAKES_THE_SAME = bool(os.environ.get("PYTEST_NO_SKIPS"))
+settings.register_profile("tests", deadline=None, derandomize=_TAKES_THE_SAME)
 settings.load_profile("tests")
+if _TAKES_THE_SAME:
+    # Hypothesis 6.170 mixes the constants of all modules of ours that happen to be imported into the examples, so that these
+    # depended on which tests a process ran before.
+    assert hasattr(providers, "_get_local_constants"), "hypothesis has another way by now to find constants: look for it"
+    _NO_CONSTANTS = providers.Constants()
+    providers._get_local_constants = lambda: _NO_CONSTANTS
+
+# Beside `&` in a script and below nohup an interrupt is ignored, and every program that a test starts inherits that; a closed
+# umask is inherited as well, and what one user made for another one would be out of reach.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+os.umask(0o022)
 
 #: Reasons that say something about the machine and nothing about the test.
 _FAIR = ("no kernel headers here", "says what a machine without CUDA does")

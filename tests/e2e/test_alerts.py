@@ -190,8 +190,9 @@ def test_bit_rot_and_the_job_that_found_it_are_told_and_end_when_it_is_mended(wo
     assert world.ckptd("jobs", "run", "scrub", check=False)["outcome"] == "failed"
     assert world.hears("bit-rot")["examples"] == ["old3.pth: rotten"]
     assert world.hears("job-failed")["subject"] == "scrub"
+    since = len(world.daemon.events())
     damage(path, whole, before)
-    world.daemon.wait_event("checkpoint.indexed", path="old3.pth", since=len(world.daemon.events()) - 1)
+    world.daemon.wait_event("checkpoint.indexed", path="old3.pth", since=since)
     assert world.ckptd("jobs", "run", "scrub")["outcome"] == "ok"
     world.hears("bit-rot", "resolved")
     world.hears("job-failed", "resolved")

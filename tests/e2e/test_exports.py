@@ -58,12 +58,14 @@ def exports(project: Path, name: str = "ECGNet_demo", **env: str) -> dict[str, d
     return {one["target"]: one for one in found}
 
 
-def wait_exported(daemon, project: Path, *targets: str, digest: str | None = None) -> dict[str, dict]:
+def wait_exported(
+    daemon, project: Path, *targets: str, digest: str | None = None, name: str = "ECGNet_demo"
+) -> dict[str, dict]:
     """Wait until the sidecar names these exports, of one content if it is said."""
 
     def look() -> dict[str, dict] | None:
         try:
-            own = sidecar(project)["ckptd"]
+            own = sidecar(project, name)["ckptd"]
         except (FileNotFoundError, ValueError):
             return None
         done = own["exports"] if digest in (None, own["sha256"]) else {}
@@ -129,7 +131,7 @@ def test_it_is_made_again_only_when_something_changed(project):
         daemon.start()
         seen = len(daemon.events())
         save(project, "ECGNet_other.pth", seed=5)
-        wait_for(lambda: sidecar(project, "ECGNet_other")["ckptd"]["exports"].keys() >= set(first), "the other one", 240)
+        wait_exported(daemon, project, *first, name="ECGNet_other")
         again = [event for event in daemon.events()[seen:] if event["event"] == "export.verified"]
         assert {event["path"] for event in again} == {"ECGNet_other.pth"}
         save(project, seed=1)
@@ -156,7 +158,7 @@ def test_a_single_pass_exports_too_and_a_command_works_beside_the_daemon(project
         done = run_ckptd("export", "ECGNet_demo", "--to", "torchscript,int8", cwd=project, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         save(project, "ECGNet_later.pth", seed=3)
-        daemon.wait_event("export.verified", path="ECGNet_later.pth")
+        wait_for(lambda: daemon.has("export.verified", path="ECGNet_later.pth"), "its export", 240)
         assert set(daemon.records()) == {"ECGNet_demo.pth", "ECGNet_later.pth"}
     assert set(sidecar(project)["ckptd"]["exports"]) == {"safetensors", "torchscript", "int8"}
 

@@ -57,6 +57,11 @@ def get(address, path, method="GET"):
     return answer.status, body
 
 
+def read(path):
+    """Give the bytes of a file that may not be there yet."""
+    return path.read_bytes() if path.exists() else b""
+
+
 def has_metric(address, line):
     return f"\n{line}\n" in get(address, "/metrics")[1]
 
@@ -74,7 +79,7 @@ def test_a_daemon_says_how_it_is(models, tmp_path):
         wait_for(lambda: has_metric(address, f'ckptd_files{{{label},state="ready"}} 1.0'), "the good file")
         wait_for(lambda: has_metric(address, 'ckptd_rejections_total{status="unsafe"} 1.0'), "the unsafe file")
         assert has_metric(address, f'ckptd_rejected_files{{{label},status="unsafe"}} 1.0')
-        wait_for(lambda: b'ckptd_rejections_total{status="unsafe"} 1.0\n' in textfile.read_bytes(), "the textfile")
+        wait_for(lambda: b'ckptd_rejections_total{status="unsafe"} 1.0\n' in read(textfile), "the textfile")
         models.rename(tmp_path / "away")
         wait_for(lambda: has_metric(address, f"ckptd_root_up{{{label}}} 0.0"), "the root to be lost")
         status, reasons = get(address, "/readyz")
@@ -156,7 +161,8 @@ def test_strangers_do_not_keep_the_daemon_from_its_work(models):
         for thread in threads:
             thread.join()
         assert get(address, "/healthz") == (200, "ok\n")
-        wait_for(lambda: process.num_fds() <= before + 4, "the descriptors to come back")
+        most = before + 4 + 2 * (os.cpu_count() or 1)  # each core may have a worker by now, with two of them
+        wait_for(lambda: process.num_fds() <= most, "the descriptors to come back")
         loud = [one for one in daemon.events()[events:] if one["level"] in {"warning", "error"}]
         assert loud == []
 

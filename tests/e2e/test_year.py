@@ -56,8 +56,10 @@ def test_a_year_in_seconds(models, tmp_path):
     """Train → plan → archive → verified → trash → purge → restore, by the real daemon, and the audit tells all of it."""
     daemon = Daemon(models, env=SETTINGS).start()
     try:
-        train(models, 3)
-        saved = {path.name: path.read_bytes() for path in models.glob("*.pth")}
+        train(tmp_path / "training", 3)
+        saved = {path.name: path.read_bytes() for path in (tmp_path / "training").glob("*.pth")}
+        for name in sorted(saved):  # all at once: else the first would be archived while the last is trained
+            (tmp_path / "training" / name).rename(models / name)
         purged = wait_for(lambda: daemon.has("checkpoint.purged"), "a purge", PATIENCE)
         assert daemon.has("archive.written")
         wait_for(lambda: daemon.has("drill.finished"), "a drill", PATIENCE)

@@ -125,10 +125,11 @@ def test_a_command_of_a_channel_leaves_nothing_behind_when_its_sender_is_to_end(
     until(lambda: has_ended(child), "its child to end")
 
 
-def test_nothing_waits_but_who_asks_for_it(script):
+def test_nothing_waits_but_who_asks_for_it(script, tmp_path):
     """A loop sees by the descriptors when there is something to do."""
-    running = start_command(script("sleep 0.2; echo done"), b"")
+    running = start_command(script(f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo done"), b"")
     assert not running.has_ended()
+    (tmp_path / "go").touch()
     while not running.has_ended():
         assert select.select(running.fds, [], [], 60.0)[0]
         running.read()

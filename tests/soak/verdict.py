@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,12 +182,19 @@ def _fit(points: list[tuple[float, int]]) -> float:
 
 def _digests(world: World) -> dict[str, str]:
     found = {}
-    for path in world.root.rglob("*.pth"):
+    for path in _find_shown(world.root, ".pth"):
         relative = path.relative_to(world.root)
-        if not any(part.startswith(".") for part in relative.parts) and relative.parts[0] != "archives":
+        if relative.parts[0] != "archives":
             with suppress(FileNotFoundError):  # the policy took it away just now
                 found[str(relative)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def _find_shown(root: Path, ending: str) -> Iterator[Path]:
+    """Give each file that is not hidden; `rglob` would end where a directory of the trash goes while it is walked."""
+    for directory, names, files in os.walk(root):
+        names[:] = [name for name in names if not name.startswith(".")]
+        yield from (Path(directory, file) for file in files if file.endswith(ending) and not file.startswith("."))
 
 
 def _is_known(record: Record, path: Path, digest: str) -> bool:
@@ -214,7 +222,7 @@ def _find_lost(world: World) -> list[str]:
 
 def _find_torn(world: World) -> list[str]:
     torn = []
-    for path in world.root.rglob("*_metadata.json"):
+    for path in _find_shown(world.root, "_metadata.json"):
         try:
             json.loads(path.read_text())
         except FileNotFoundError:

@@ -121,7 +121,7 @@ def test_only_what_the_settings_name_can_be_written(machine):
 def test_the_journal_has_priorities_and_events(machine, made):
     """A look at warnings alone is possible, and each line is one JSON object."""
     machine.drop(made / "evil.pth", "evil.pth")
-    machine.wait_indexed("evil.pth", status="unsafe")
+    machine.wait_event("checkpoint.rejected")
     entries = {}
     for entry in machine.journal():
         if entry["MESSAGE"].startswith("{"):
@@ -244,7 +244,7 @@ def test_an_export_is_made_and_proved_inside_the_unit(machine, made):
     def look() -> dict:
         return machine.sidecar("Net_c.pth")["ckptd"].get("exports", {})
 
-    exports = wait_for(lambda: (done := look()).keys() >= {"safetensors", "onnx"} and done, "both exports")
+    exports = wait_for(lambda: (done := look()).keys() >= {"safetensors", "onnx"} and done, "both exports", 240)
     assert {one["verdict"] for one in exports.values()} == {"verified"}
     for one in exports.values():
         assert (machine.root / one["file"]).stat().st_size == one["size_bytes"]
