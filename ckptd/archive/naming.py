@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from datetime import date
 
 from ckptd.archive.faults import translated
@@ -16,8 +17,8 @@ def is_archive_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def next_name(directory: int, suffix: str, day: date) -> str:
-    """Give the name of the next archive of a day, which no entry of the directory has.
+def next_name(directory: int, suffix: str, day: date, known: Collection[str] = ()) -> str:
+    """Give the name of the next archive of a day, which no entry of the directory has, and none that was ever written there.
 
     Archives of all formats are counted together: what comes out of two of them never lies in one folder, and the number says
     which was the later one.
@@ -26,13 +27,14 @@ def next_name(directory: int, suffix: str, day: date) -> str:
         directory: a readable descriptor of the directory that holds the archives.
         suffix: of the format, without the dot.
         day: in the zone of the schedule.
+        known: names that were given before, whether or not they are in the directory just now.
 
     Raises:
         ArchiveError: the directory can't be read.
     """
     stem = f"models_archive_{day:%Y%m%d}"
     with translated("list the archives", directory, "."):
-        names = os.listdir(directory)
+        names = [*os.listdir(directory), *known]
     taken = [int(match["number"] or 1) for match in map(_NAME.fullmatch, names) if match and match["day"] == stem[-8:]]
     if not taken:
         return f"{stem}.{suffix}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, select, update
 
+from ckptd.errors import CkptdError
 from ckptd.index.statements import insert_rows
 from ckptd.index.tables import archive_members, archives
 
@@ -116,14 +117,22 @@ def load_archived_digests(connection: Connection, host: str) -> dict[str, tuple[
 
 
 def put_archive(connection: Connection, host: str, archive: Archived, members: Sequence[ArchivedMember]) -> int:
-    """Write an archive down with all that is in it, in place of what was known under its name; its number."""
+    """Write an archive down with all that is in it, in place of what was known of the same file; its number.
+
+    Raises:
+        CkptdError: another file is known by its name; what lies in that one would be forgotten.
+    """
     directory, name = os.fsencode(archive.directory), os.fsencode(archive.name)
     c = archives.c
     here = (c.host == host, c.directory == directory, c.name == name)
-    old = connection.scalar(select(c.id).where(*here))
+    old = connection.execute(select(c.id, c.sha256).where(*here)).one_or_none()
     if old is not None:
-        connection.execute(delete(archive_members).where(archive_members.c.archive == old))
-        connection.execute(delete(archives).where(c.id == old))
+        if old.sha256 != archive.sha256:
+            why = "another archive is known by this name, and what lies in that one would be forgotten"
+            cure = "give the file another name; it is found and written down then"
+            raise CkptdError("write down an archive", path=f"{archive.directory}/{archive.name}", why=why, cure=cure)
+        connection.execute(delete(archive_members).where(archive_members.c.archive == old.id))
+        connection.execute(delete(archives).where(c.id == old.id))
     row: dict[str, Any] = {"host": host, "directory": directory, "name": name, "format": archive.format}
     row |= {"sha256": archive.sha256, "size": archive.size_bytes, "state": archive.state, "created_at": archive.created_at}
     row |= {"verified_at": archive.verified_at, "drilled_at": archive.drilled_at}

@@ -89,18 +89,20 @@ def archive_dir_of(settings: Settings, root: str) -> Path:
 
 
 @contextmanager
-def open_archive_dir(path: Path, *, like: int | None = None) -> Iterator[int]:
+def open_archive_dir(path: Path, *, like: int | None = None, is_own: bool = False, known: Sequence[str] = ()) -> Iterator[int]:
     """Open a directory of archives.
 
     Args:
         path: of the directory.
         like: descriptor of the root whose group and permission bits it takes when it has to be made; None makes none.
+        is_own: whether it lies in that root and is opened there, wherever its path leads by now.
+        known: names of the archives that were written there; where none is left, it must not be taken for the same directory.
 
     Raises:
-        StorageError: it can't be made or opened.
+        StorageError: it can't be made or opened, or nothing of what was written there is left.
     """
     try:
-        fd = _open_or_make(path, None if like is None else os.fstat(like))
+        fd = _open_or_make(path, like, is_own=is_own, known=known)
     except OSError as error:
         cure = "make it, or set archive.directory to a directory where ckptd may write"
         why = os.strerror(error.errno or 0)
@@ -138,8 +140,10 @@ def write_archive(
     """
     made = find_format(format_name or context.settings.archive.format)
     path = archive_dir_of(context.settings, root.path)
-    with open_archive_dir(path, like=root.handle.fd) as directory:
-        receipt, left_out, members = _write(context, root, made, directory, wanted, progress)
+    is_own = context.settings.archive.directory is None
+    known = [one.name for one in context.store.ask(load_archives) if one.directory == str(path)]
+    with open_archive_dir(path, like=root.handle.fd, is_own=is_own, known=known) as directory:
+        receipt, left_out, members = _write(context, root, made, directory, known, wanted, progress)
         checked = made.verify(directory, receipt.name, progress)
         if not checked.is_whole:
             made.remove(directory, receipt.name)
@@ -176,6 +180,16 @@ def find_absence(context: JobContext, archive: Archived) -> str | None:
     directory = Path(archive.directory)
     lost = (root for root in context.roots if root.incident is not None and directory.is_relative_to(root.path))
     return next((f"it lies in {root.path}: {root.incident}" for root in lost), None)
+
+
+def is_there(context: JobContext, archive: Archived) -> bool:
+    """Say whether the file of an archive lies where it was written; it is not read."""
+    if find_absence(context, archive) is not None:
+        return False
+    try:
+        return stat.S_ISREG(os.stat(Path(archive.directory, archive.name), follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 def verify_archive(context: JobContext, archive: Archived, progress: Callable[[int], None] = lambda _bytes: None) -> list[str]:
@@ -230,6 +244,7 @@ def _write(
     root: WatchedRoot,
     made: Format,
     directory: int,
+    known: Sequence[str],
     wanted: Sequence[Wanted],
     progress: Callable[[int], None],
 ) -> tuple[Receipt, dict[str, str], list[tuple[Member, str]]]:
@@ -244,7 +259,7 @@ def _write(
             why = "; ".join(f"{path}: {reason}" for path, reason in left_out.items())
             raise ArchiveError("write an archive", why=f"no file is what it was any more: {why}", cure="it is tried again")
         members = [pair for one in rest for pair in _members(context, root, one)]
-        name = next_name(directory, made.suffix, day)
+        name = next_name(directory, made.suffix, day, known)
         try:
             files = [member for member, _ in members]
             receipt = made.write(directory, name, files, now=now, free_bytes=floor, progress=progress)
@@ -430,17 +445,37 @@ def _note(context: JobContext, archive: Archived, state: str, lost: Iterable[str
         tell.error("archive.damaged", archive=archive.name, directory=archive.directory, lost=len(names), reason=why[:1_000])
 
 
-def _open_or_make(path: Path, like: os.stat_result | None) -> int:
-    """Open a directory that is no link; one that is not there is made like the root, where that is said."""
+def _open_or_make(path: Path, like: int | None, *, is_own: bool, known: Sequence[str]) -> int:
+    """Open a directory that is no link; one that is not there, and never was, is made like the root, where that is said."""
+    place, above = (path.name, like) if is_own else (path, None)
     is_new = False
-    if like is not None:
+    if like is not None and not known:
         with suppress(FileExistsError):
-            path.mkdir(mode=0o700)
+            os.mkdir(place, mode=0o700, dir_fd=above)
             is_new = True
-    fd = os.open(path, _DIRECTORY)
-    if is_new and like is not None:
-        _share(fd, like)
+    try:
+        fd = os.open(place, _DIRECTORY, dir_fd=above)
+    except FileNotFoundError:
+        if known:
+            raise _emptied(path, known) from None
+        raise
+    try:
+        if known and {CATALOG, *known}.isdisjoint(os.listdir(fd)):
+            raise _emptied(path, known)
+        if is_new and like is not None:
+            _share(fd, os.fstat(like))
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
+
+
+def _emptied(path: Path, known: Sequence[str]) -> StorageError:
+    """Say that nothing is left of what was written in a directory: it may be the empty one that a disk is mounted on."""
+    what = "the archive that was written there is" if len(known) == 1 else f"the {len(known):,} archives written there are"
+    why = f"{what} gone, and so is the log {CATALOG}: is its disk mounted?"
+    cure = f"mount it, or set archive.directory to another directory; if you emptied it, make an empty {CATALOG} there"
+    return StorageError("write an archive", path=path, why=why, cure=cure)
 
 
 def _share(fd: int, like: os.stat_result) -> None:

@@ -11,8 +11,9 @@ from ckptd.jobs.applying import Told
 from ckptd.jobs.archiving import Stored, Wanted, verify_archive, write_archive
 from ckptd.jobs.gathering import is_kept_now
 from ckptd.jobs.registry import JobContext
-from ckptd.jobs.removing import Removing
+from ckptd.jobs.removing import ARCHIVED_IN, Removing
 from ckptd.jobs.retaining import plan_retention
+from ckptd.jobs.roots import WatchedRoot
 from ckptd.model import Json, PlaceState, Record
 from ckptd.policy.retention.plan import Action
 from ckptd.text import escape
@@ -51,6 +52,10 @@ def archive_records(
             done.problems.append(f"{root.path}: {root.incident}")
             continue
         for batch in _batches([one for one in ready if one.root == root.path], context.settings.archive.max_bytes):
+            incident = _look_again(root)
+            if incident is not None:
+                done.problems.append(f"{root.path}: {incident}")
+                break
             told(f"{len(batch)} checkpoints", "archive")
             wanted = [Wanted(one.path, one.sha256 or "", one.identity.size_bytes, _facts(one)) for one in batch]
             try:
@@ -61,7 +66,7 @@ def archive_records(
             done.stored.append(stored)
             done.problems += [f"{escape(path)}: {why}" for path, why in stored.left_out.items()]
             if remove:
-                _remove(context, root.path, [one for one in batch if one.path in stored.paths], stored.name, done)
+                _remove(context, root, [one for one in batch if one.path in stored.paths], stored.name, done)
     return done
 
 
@@ -105,8 +110,13 @@ def verify_archives(context: JobContext, names: Sequence[str], told: Told) -> di
     return results
 
 
-def _remove(context: JobContext, root_path: str, records: Sequence[Record], archive: str, done: ArchivedByHand) -> None:
-    root = next(root for root in context.roots if root.path == root_path)
+def _look_again(root: WatchedRoot) -> str | None:
+    """Say why a root is not to be believed now; it can be unmounted while an archive of it is written."""
+    root.look_again()
+    return root.incident
+
+
+def _remove(context: JobContext, root: WatchedRoot, records: Sequence[Record], archive: str, done: ArchivedByHand) -> None:
     removing = Removing(context)
     for record in records:
         keep = is_kept_now(root.handle.fd, record.path)
@@ -118,8 +128,9 @@ def _remove(context: JobContext, root_path: str, records: Sequence[Record], arch
             removing.move(
                 root,
                 record.path,
+                removing.compare(root, record.path, record.sha256),
                 record.sha256 or "",
-                [f"archived in {archive}, by hand"],
+                [f"{ARCHIVED_IN}{archive}, by hand"],
                 action=Action.ARCHIVE,
                 group=None if metadata is None else metadata.model_name,
                 job="archive",

@@ -15,7 +15,7 @@ from ckptd.archive.formats import find_format
 from ckptd.archive.interface import ArchiveError
 from ckptd.errors import CkptdError, StorageError
 from ckptd.index.archived import MISSING, Archived, ArchivedMember, load_archives, load_members, note_drilled
-from ckptd.jobs.archiving import find_absence, open_archive_dir, verify_archive
+from ckptd.jobs.archiving import find_absence, is_there, open_archive_dir, verify_archive
 from ckptd.jobs.registry import JobContext, JobOutcome
 from ckptd.jobs.rereading import StoppedError, check_stop, digest_of, forget
 from ckptd.jobs.scratch_files import NoScratchError, scratch_file, sweep_scratches
@@ -77,7 +77,7 @@ def recover(context: JobContext) -> None:
 
 def _draw(context: JobContext, archives: list[Archived], random: Random) -> tuple[Archived, ArchivedMember | None]:
     """Draw an archive that should be there, and a checkpoint in it that is not known to be lost."""
-    there = [archive for archive in archives if archive.state != MISSING] or archives
+    there = [archive for archive in archives if archive.state != MISSING or is_there(context, archive)] or archives
     weights = weigh_archives([archive.drilled_at for archive in there], context.now())
     archive = random.choices(there, weights)[0]
     members = [member for member in context.store.ask(load_members, archive.id) if not member.is_lost]

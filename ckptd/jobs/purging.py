@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ckptd.errors import UsageError
-from ckptd.index.archived import load_archived_digests
+from ckptd.index.archived import VERIFIED, find_members, load_archived_digests, load_archives
 from ckptd.index.ledger import Gone, add_gone, drop_gone
 from ckptd.index.marks import note_restored
+from ckptd.jobs.archiving import is_there
 from ckptd.jobs.registry import JobContext, JobOutcome
+from ckptd.jobs.removing import ARCHIVED_IN
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.model import Json, Openness, PlaceState
 from ckptd.storage.scratch import free_bytes
+from ckptd.storage.state import STATE, TRASH
 from ckptd.storage.trash import Entry, Healing, PurgeOutcome, list_entries, purge, restore, sweep
 from ckptd.text import escape
 from ckptd.watch.scanner import RegularFile, observe
@@ -65,11 +69,46 @@ class Back:
 
 @dataclass(slots=True)
 class PurgedAll:
-    """What a purge did: names of entries, what is left with the reason, and the bytes that came back."""
+    """What a purge did.
+
+    Attributes:
+        entries: names of those that are gone.
+        left: names of those that are left, with the reason.
+        freed_bytes: that came back.
+        freed_on: the same for each disk: device number → bytes.
+    """
 
     entries: list[str] = field(default_factory=list)
     left: list[tuple[str, str]] = field(default_factory=list)
     freed_bytes: int = 0
+    freed_on: dict[int, int] = field(default_factory=dict)
+
+
+class _Archives:
+    """Knows of what went because an archive has it whether one has it still; looks for each archive once."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._verified = {one.id: one for one in context.store.ask(load_archives) if one.state == VERIFIED}
+        self._there: dict[int, bool] = {}
+
+    def find_lack(self, entry: Entry) -> str | None:
+        """Say that no archive has what lies in an entry, where one should; None when it may be purged."""
+        manifest = entry.manifest
+        if manifest is None or not entry.holds_checkpoint:
+            return None
+        if not any(reason.startswith(ARCHIVED_IN) for reason in manifest.reasons):
+            return None
+        members = self._context.store.ask(find_members, [manifest.checkpoint.sha256])
+        if any(self._is_there(member.archive) for member in members):
+            return None
+        cure = "bring back what had it and run `ckptd archive verify`, or name the entry in `ckptd trash purge`"
+        return f"it was archived, and no archive has it any more that can be found just now: {cure}"
+
+    def _is_there(self, number: int) -> bool:
+        if number not in self._there:  # it may lie on a share that is slow to say no
+            self._there[number] = number in self._verified and is_there(self._context, self._verified[number])
+        return self._there[number]
 
 
 def list_trash(context: JobContext) -> list[Waiting]:
@@ -168,6 +207,8 @@ def find_waiting(context: JobContext, name: str) -> Waiting:
 def purge_trash(context: JobContext, names: Sequence[str] = (), *, grace_seconds: float | None = None) -> PurgedAll:
     """Remove for good what waited long enough, or what is named.
 
+    What went because an archive has it goes only while one has it, unless a person names it.
+
     Args:
         context: what a job works with; the caller holds the job lock.
         names: of entries or paths; with none, all of them that waited long enough.
@@ -179,6 +220,7 @@ def purge_trash(context: JobContext, names: Sequence[str] = (), *, grace_seconds
     grace = context.settings.trash.grace_seconds if grace_seconds is None else grace_seconds
     named = {(one.root, one.entry) for one in (find_waiting(context, name) for name in names)}
     done = PurgedAll()
+    archives = None if named else _Archives(context)
     for root in context.roots:
         if root.incident is not None:
             done.left.append((root.path, root.incident))
@@ -188,7 +230,7 @@ def purge_trash(context: JobContext, names: Sequence[str] = (), *, grace_seconds
                 return done
             if named and (root.path, entry.name) not in named:
                 continue
-            _purge_one(context, root, entry, 0.0 if named else grace, done)
+            _purge_one(context, root, entry, 0.0 if named else grace, archives, done)
     return done
 
 
@@ -200,8 +242,9 @@ def recover(context: JobContext) -> None:
 def run_purge(context: JobContext) -> JobOutcome:
     """Purge what waited long enough; with trash.purge_when_full also the oldest of the rest while the disk is too full."""
     recover(context)
+    before = _find_room(context)
     done = purge_trash(context)
-    early = _purge_for_room(context, done)
+    early = _purge_for_room(context, before, done)
     summary: dict[str, Json] = {
         "purged": len(done.entries),
         "freed_bytes": done.freed_bytes,
@@ -246,8 +289,11 @@ def _write_down_healed(context: JobContext, root: WatchedRoot, entry: str, path:
         size = manifest.checkpoint.identity.size_bytes
         line = {"event": "trashed", "root": root.path, "path": path, "sha256": sha256, "group": manifest.group}
         context.journal.append([line | {"size_bytes": size, "action": "trash", "entry": entry, "at": manifest.removed_at}])
+        known = store.find_place(root.path, path)
+        is_saved_anew = isinstance(observe(root.handle.fd, path, root.wanted), RegularFile)
         with store.batch() as batch:
-            batch.record_state(root.path, path, PlaceState.TRASHED, now=now)
+            if known is not None and known.sha256 == sha256 and not is_saved_anew:
+                batch.record_state(root.path, path, PlaceState.TRASHED, now=now)
             batch.tell(add_gone, Gone(root.path, path, sha256, manifest.group, size, "trash", manifest.removed_at))
     elif how is Healing.PURGED:
         _write_down_purged(context, root, path, sha256, entry, 0)
@@ -258,24 +304,60 @@ def _write_down_healed(context: JobContext, root: WatchedRoot, entry: str, path:
                 batch.record_state(root.path, path, PlaceState.READY, now=now)
 
 
-def _purge_for_room(context: JobContext, done: PurgedAll) -> int:
+def _find_room(context: JobContext) -> dict[int, int]:
+    """Say how much is free on the disk of each root: device number → bytes; nothing where nothing is purged for room."""
+    if not context.settings.trash.purge_when_full:
+        return {}
+    handles = [root.handle.fd for root in context.roots if root.incident is None]
+    return {os.fstat(fd).st_dev: free_bytes(fd) for fd in handles}
+
+
+def _purge_for_room(context: JobContext, before: dict[int, int], done: PurgedAll) -> int:
+    """Purge the oldest that gives room back until there is enough; how many went.
+
+    Some file systems say only minutes later what came free (btrfs, ZFS, NFS), so that it is added up here as well.
+    """
     floor = context.settings.policy.free_bytes
     if not context.settings.trash.purge_when_full or floor is None:
         return 0
-    early = 0
+    early, archives, left = 0, _Archives(context), {name for name, _ in done.left}
     for root in context.roots:
         if root.incident is not None:
             continue
+        device = os.fstat(root.handle.fd).st_dev
         for entry in sorted(list_entries(root.handle.fd), key=lambda entry: entry.name):
-            if context.stop() or free_bytes(root.handle.fd) >= floor:
+            if context.stop() or max(free_bytes(root.handle.fd), before[device] + done.freed_on.get(device, 0)) >= floor:
                 break
-            before = len(done.entries)
-            _purge_one(context, root, entry, 0.0, done)
-            early += len(done.entries) - before
+            if entry.name in left or not _gives_room(root, entry):
+                continue
+            count = len(done.entries)
+            _purge_one(context, root, entry, 0.0, archives, done)
+            early += len(done.entries) - count
     return early
 
 
-def _purge_one(context: JobContext, root: WatchedRoot, entry: Entry, grace_seconds: float, done: PurgedAll) -> None:
+def _gives_room(root: WatchedRoot, entry: Entry) -> bool:
+    """Say whether purging an entry gives back the blocks of its checkpoint: with another name elsewhere they stay in use."""
+    if entry.manifest is None or not entry.holds_checkpoint:
+        return entry.frees_bytes > 0
+    path = f"{STATE}/{TRASH}/{entry.name}/{entry.manifest.checkpoint.stored}"
+    try:
+        return os.stat(path, dir_fd=root.handle.fd, follow_symlinks=False).st_nlink == 1
+    except OSError:  # who purges it says why
+        return True
+
+
+def _purge_one(
+    context: JobContext, root: WatchedRoot, entry: Entry, grace_seconds: float, archives: _Archives | None, done: PurgedAll
+) -> None:
+    manifest = entry.manifest
+    if archives is not None and manifest is not None and context.now() - manifest.removed_at >= grace_seconds:
+        lack = archives.find_lack(entry)
+        if lack is not None:
+            done.left.append((entry.name, lack))
+            path = manifest.checkpoint.path
+            context.log.warning("trash.kept", root=root.path, path=path, entry=entry.name, reason=lack)
+            return
     # It has lain there for days, or a person named it: that nobody can say who has it open is no reason to keep it for ever.
     purged = purge(root.handle.fd, entry.name, context.now(), grace_seconds=grace_seconds, accept=_ACCEPTED)
     if purged.outcome is not PurgeOutcome.PURGED:
@@ -285,6 +367,8 @@ def _purge_one(context: JobContext, root: WatchedRoot, entry: Entry, grace_secon
         return
     done.entries.append(entry.name)
     done.freed_bytes += purged.freed_bytes
+    device = os.fstat(root.handle.fd).st_dev
+    done.freed_on[device] = done.freed_on.get(device, 0) + purged.freed_bytes
     _write_down_purged(context, root, purged.path, purged.sha256, entry.name, purged.freed_bytes)
 
 

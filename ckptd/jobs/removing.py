@@ -26,7 +26,12 @@ from ckptd.storage.trash import Companion, Removal, put
 from ckptd.watch.openness import RecentWriters, find_writer
 from ckptd.watch.scanner import RegularFile, observe
 
+#: How the reason begins that names an archive; what went for such a reason is purged only while an archive has it.
+ARCHIVED_IN = "archived in "
+
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+#: What is being done, in messages.
+_REMOVE = "remove a checkpoint"
 #: Of a younger file, about which nobody can say whether it is open, nothing is believed.
 _UNKNOWN_SECONDS = 86_400.0
 
@@ -53,21 +58,27 @@ class Removing:
 
         The facts of the plan may be minutes old: archives take their time.
         """
-        seen = observe(root.handle.fd, fact.path, root.wanted)
+        try:
+            self.compare(root, fact.path, fact.sha256)
+        except ObjectionError as error:
+            return error.why
+        return self._find_claim(root, fact)
+
+    def compare(self, root: WatchedRoot, path: str, sha256: str | None) -> Identity:
+        """Give the identity under which the index has this content, of a file that lies there as it was read.
+
+        Raises:
+            ObjectionError: nothing or something else lies there, or the index knows another content by this name now.
+        """
+        seen = observe(root.handle.fd, path, root.wanted)
         if not isinstance(seen, RegularFile):
-            return "it is not there any more"
-        known = self._context.store.find_place(root.path, fact.path)
-        if known is None or known.sha256 != fact.sha256 or known.is_missing:
-            return "the index knows something else by this name now"
+            raise ObjectionError(_REMOVE, path=path, why="it is not there any more")
+        known = self._context.store.find_place(root.path, path)
+        if known is None or known.sha256 != sha256 or known.is_missing:
+            raise ObjectionError(_REMOVE, path=path, why="the index knows something else by this name now")
         if seen.identity[1:4] != known.identity[1:4]:
-            return "it changed since it was read"
-        keep = is_kept_now(root.handle.fd, fact.path)
-        if keep is not None:
-            return f"{keep} lies beside it"
-        mark = self._find_mark(fact)
-        if mark is not None:
-            return f"it has the {mark.kind} {mark.name}".rstrip() if mark.kind != PIN else "it is pinned"
-        return self._find_user(root, fact)
+            raise ObjectionError(_REMOVE, path=path, why="it changed since it was read")
+        return Identity(*known.identity)
 
     def take(self, root: WatchedRoot, decision: Decision, *, archives: Sequence[str] = ()) -> str:
         """Move one checkpoint with what goes with it into the trash; the name of its entry.
@@ -83,17 +94,20 @@ class Removing:
         """
         fact = decision.fact
         if fact.sha256 is None:
-            raise ObjectionError("remove a checkpoint", path=fact.path, why="it was never read to its end")
-        objection = self.find_objection(root, fact)
-        if objection is not None:
-            raise ObjectionError("remove a checkpoint", path=fact.path, why=objection)
-        reasons = [reason.message for reason in decision.reasons] + [f"archived in {name}" for name in archives]
-        return self.move(root, fact.path, fact.sha256, reasons, action=decision.action, group=fact.group, job="retention")
+            raise ObjectionError(_REMOVE, path=fact.path, why="it was never read to its end")
+        identity = self.compare(root, fact.path, fact.sha256)
+        claim = self._find_claim(root, fact)
+        if claim is not None:
+            raise ObjectionError(_REMOVE, path=fact.path, why=claim)
+        reasons = [reason.message for reason in decision.reasons] + [f"{ARCHIVED_IN}{name}" for name in archives]
+        action, group = decision.action, fact.group
+        return self.move(root, fact.path, identity, fact.sha256, reasons, action=action, group=group, job="retention")
 
     def move(
         self,
         root: WatchedRoot,
         path: str,
+        identity: Identity,
         sha256: str,
         reasons: Sequence[str],
         *,
@@ -101,19 +115,26 @@ class Removing:
         group: str | None,
         job: str,
     ) -> str:
-        """Move what lies at a place, which was looked at just now; the name of its entry in the trash.
+        """Move the file that was compared with the index, and no other; the name of its entry in the trash.
+
+        Args:
+            root: where it lies.
+            path: relative to the root.
+            identity: that of `compare`.  Who looked anew here would take whatever was saved since for what was decided on.
+            sha256: of its content; the bytes are read where the ctime is another by now.
+            reasons: why it goes, in phrases.
+            action: what the policy calls it.
+            group: what it was a checkpoint of.
+            job: which takes it.
 
         Raises:
-            StorageError: it could not be moved; it is where it was.
+            StorageError: it is another file by now, or could not be moved; it is where it was.
         """
         context = self._context
-        seen = observe(root.handle.fd, path, root.wanted)
-        if not isinstance(seen, RegularFile):
-            raise ObjectionError("remove a checkpoint", path=path, why="it is not there any more")
         companions = find_companions(context.store, root.path, root.handle.fd, path, exports=context.settings.policy.exports)
         item = Removal(
             path=path,
-            identity=Identity(*seen.identity),
+            identity=identity,
             sha256=sha256,
             removed_at=context.now(),
             reasons=tuple(reasons),
@@ -123,8 +144,8 @@ class Removing:
             companions=tuple(Companion(one.path, one.identity, one.what) for one in companions),
         )
         with self.marked_away(root, path):
-            trashed = put(root.handle.fd, item, accept=self.find_accepted(seen.identity[3] / 1e9))
-        self._record(root, path, sha256, item.identity.size_bytes, action, group, trashed.entry, reasons, job)
+            trashed = put(root.handle.fd, item, accept=self.find_accepted(identity.mtime_ns / 1e9))
+        self._record(root, path, sha256, identity.size_bytes, action, group, trashed.entry, reasons, job)
         for left in trashed.left:
             context.log.info("trash.left", root=root.path, path=left.path, reason=left.why)
         return trashed.entry
@@ -137,6 +158,16 @@ class Removing:
     def marked_away(self, root: WatchedRoot, path: str) -> _MarkedAway:
         """Have the index say that a place is empty, as long as nothing goes wrong in the block."""
         return _MarkedAway(self._context, root.path, path)
+
+    def _find_claim(self, root: WatchedRoot, fact: Fact) -> str | None:
+        """Say why a checkpoint that lies there as it was read must stay all the same."""
+        keep = is_kept_now(root.handle.fd, fact.path)
+        if keep is not None:
+            return f"{keep} lies beside it"
+        mark = self._find_mark(fact)
+        if mark is not None:
+            return f"it has the {mark.kind} {mark.name}".rstrip() if mark.kind != PIN else "it is pinned"
+        return self._find_user(root, fact)
 
     def _find_mark(self, fact: Fact) -> Mark | None:
         """Find a pin, a tag that keeps or an alias that somebody gave it since the plan was made."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ckptd.archive.formats import find_format
 from ckptd.errors import StorageError, UsageError
 from ckptd.index.archived import MISSING, Archived, ArchivedMember, find_members_named, load_archives, load_members
 from ckptd.index.marks import note_restored
-from ckptd.jobs.archiving import open_archive_dir
+from ckptd.jobs.archiving import is_there, open_archive_dir
 from ckptd.jobs.purging import Back as Restored
 from ckptd.jobs.purging import list_trash, restore_entry
 from ckptd.jobs.registry import JobContext
@@ -67,13 +67,10 @@ def _means(name: str, path: str, sha256: str | None) -> bool:
 
 def _choose(context: JobContext, name: str, archive: str | None) -> tuple[ArchivedMember, Archived]:
     archives = {one.id: one for one in context.store.ask(load_archives)}
-    found = [member for member in context.store.ask(find_members_named, name) if archives[member.archive].state != MISSING]
-    if archive is not None:
-        found = [member for member in found if archives[member.archive].name == archive]
-        if archive not in {one.name for one in archives.values()}:
-            raise UsageError(
-                "find an archive", path=escape(archive), why="there is none of that name", cure="see `ckptd archives`"
-            )
+    if archive is not None and archive not in {one.name for one in archives.values()}:
+        raise UsageError("find an archive", path=escape(archive), why="there is none of that name", cure="see `ckptd archives`")
+    named = [one for one in context.store.ask(find_members_named, name) if archive in (None, archives[one.archive].name)]
+    found = _find_reachable(context, archives, named)
     whole = [member for member in found if not member.is_lost]
     if not found and any(record.state not in GONE_STATES for record in context.store.find_named(name)):
         raise UsageError("restore a checkpoint", path=escape(name), why="it lies in its place, and no archive has it")
@@ -85,6 +82,22 @@ def _choose(context: JobContext, name: str, archive: str | None) -> tuple[Archiv
         names = ", ".join(dict.fromkeys(f"{escape(member.path)} ({member.sha256[:12]})" for member in exact[:10]))
         raise UsageError("restore a checkpoint", path=escape(name), why=f"this names several: {names}", cure="give a digest")
     return exact[0], archives[exact[0].archive]  # the newest archive comes first
+
+
+def _find_reachable(
+    context: JobContext, archives: Mapping[int, Archived], members: Sequence[ArchivedMember]
+) -> list[ArchivedMember]:
+    """Leave out what lies in archives that are missing.
+
+    What no other archive has is looked for once more: their disk may have been mounted again since.
+    """
+    missing = {number for number, archive in archives.items() if archive.state == MISSING}
+    known = {member.sha256 for member in members if member.archive not in missing and not member.is_lost}
+    return [
+        member
+        for member in members
+        if member.archive not in missing or (member.sha256 not in known and is_there(context, archives[member.archive]))
+    ]
 
 
 def _restore_member(context: JobContext, archive: Archived, member: ArchivedMember, to: str | None) -> list[Restored]:

@@ -36,6 +36,16 @@ def test_later_ones_are_counted(place, directory, there, expected):
     assert next_name(directory, "tar.gz", DAY) == expected
 
 
+@pytest.mark.parametrize("known", ["models_archive_20260102_4.tar.gz", "models_archive_20260102_4.pack"])
+def test_a_name_that_was_given_is_not_given_again(place, directory, known):
+    """Though its archive lies elsewhere by now, or its disk is not mounted."""
+    assert (
+        next_name(directory, "tar.gz", DAY, [known, "models_archive_20260101_9.tar.gz"]) == "models_archive_20260102_5.tar.gz"
+    )
+    (place / "models_archive_20260102_6.tar.gz").write_bytes(b"")
+    assert next_name(directory, "tar.gz", DAY, [known]) == "models_archive_20260102_7.tar.gz"
+
+
 @pytest.mark.parametrize("kind", ["file", "directory", "link"])
 def test_no_entry_is_taken_for_free(place, directory, kind):
     """Neither a directory of that name nor a broken link."""

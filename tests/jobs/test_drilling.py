@@ -12,11 +12,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import structlog
 
 from ckptd.archive.formats import FORMATS, find_format
 from ckptd.archive.interface import ArchiveError, Member
 from ckptd.index.archived import load_members, note_drilled
 from ckptd.jobs import drilling
+from ckptd.jobs.archiving import verify_archive
 from ckptd.jobs.drilling import recover
 from tests.jobs.scrubbed import Bench, Wrapped, make
 
@@ -41,6 +43,21 @@ def archive_of(bench, *names, format_name="tar.gz", rows=64):
 def one(bench):
     (found,) = bench.archives()
     return found
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_an_archive_that_was_called_missing_is_drilled_once_it_is_back(bench, is_back):
+    """Beside one that never was away; and not while it is."""
+    first = archive_of(bench, "a.pth")
+    second = archive_of(bench, "b.pth")
+    away = first.rename(bench.paths[0] / "away")
+    with structlog.testing.capture_logs():
+        verify_archive(bench.context, bench.archives()[0])
+    assert [archive.state for archive in bench.archives()] == ["missing", "verified"]
+    if is_back:
+        away.rename(first)
+    drawn = {bench.drill(Random(seed)).summary["archive"] for seed in range(10)}
+    assert drawn == ({first.name, second.name} if is_back else {second.name})
 
 
 def test_nothing_to_drill_is_fine(bench):
@@ -258,6 +275,7 @@ from pathlib import Path
 from random import Random
 from ckptd.archive.formats import find_format
 from ckptd.jobs import drilling
+from ckptd.jobs.archiving import verify_archive
 from tests.jobs.scrubbed import Bench, Wrapped
 
 def restore(directory, name, member, target):
