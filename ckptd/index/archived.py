@@ -89,6 +89,21 @@ def find_members(connection: Connection, host: str, digests: Collection[str]) ->
     return found
 
 
+def find_archives_with(connection: Connection, host: str, sha256: str) -> list[int]:
+    """Give the numbers of the archives that have a checkpoint of this content that is not lost, the newest first.
+
+    Missing archives are among them: they may be back.
+    """
+    query = (
+        select(archives.c.id)
+        .join(archive_members, archives.c.id == archive_members.c.archive)
+        .where(archives.c.host == host, archive_members.c.sha256 == sha256, archive_members.c.is_lost == 0)
+        .where(archive_members.c.what == "checkpoint")
+        .order_by(archives.c.created_at.desc(), archives.c.id.desc())
+    )
+    return list(dict.fromkeys(connection.scalars(query)))
+
+
 def find_members_named(connection: Connection, host: str, name: str) -> list[ArchivedMember]:
     """Give the members that a name may mean: path, file name, stem, or the beginning of a digest; not lost ones only."""
     found = []

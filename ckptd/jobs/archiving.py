@@ -143,6 +143,7 @@ def write_archive(
     is_own = context.settings.archive.directory is None
     known = [one.name for one in context.store.ask(load_archives) if one.directory == str(path)]
     with open_archive_dir(path, like=root.handle.fd, is_own=is_own, known=known) as directory:
+        _check_catalog(directory, path)
         receipt, left_out, members = _write(context, root, made, directory, known, wanted, progress)
         checked = made.verify(directory, receipt.name, progress)
         if not checked.is_whole:
@@ -417,7 +418,11 @@ def _adopt(context: JobContext, root: str, directory: int, path: Path, name: str
         )
         for entry in checked.manifest.entries
     ]
-    _write_down(context, directory, archive, rows, "archive.found")
+    try:
+        _write_down(context, directory, archive, rows, "archive.found")
+    except StorageError as error:  # a log that can't be written keeps nobody from restoring, nor from anything else
+        context.log.warning("archive.unreadable", archive=name, directory=str(path), reason=str(error))
+        return False
     return True
 
 
@@ -470,11 +475,29 @@ def _open_or_make(path: Path, like: int | None, *, is_own: bool, known: Sequence
     return fd
 
 
+def _check_catalog(directory: int, path: Path) -> None:
+    """See that the log can be written, before an archive is that could not be written down.
+
+    Raises:
+        StorageError: it can't.
+    """
+    try:
+        os.close(os.open(CATALOG, _APPEND & ~os.O_CREAT, dir_fd=directory))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        why, cure = os.strerror(error.errno or 0), "let ckptd's user write it"
+        raise StorageError("write the log of archives", path=path / CATALOG, why=why, cure=cure) from error
+
+
 def _emptied(path: Path, known: Sequence[str]) -> StorageError:
     """Say that nothing is left of what was written in a directory: it may be the empty one that a disk is mounted on."""
     what = "the archive that was written there is" if len(known) == 1 else f"the {len(known):,} archives written there are"
     why = f"{what} gone, and so is the log {CATALOG}: is its disk mounted?"
-    cure = f"mount it, or set archive.directory to another directory; if you emptied it, make an empty {CATALOG} there"
+    cure = (
+        "mount it, or set archive.directory to another directory; if you emptied it, and it is mounted, make an empty "
+        f"{CATALOG} there that ckptd's user may write"
+    )
     return StorageError("write an archive", path=path, why=why, cure=cure)
 
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ckptd.archive.interface import ArchiveError
 from ckptd.errors import UsageError
-from ckptd.index.archived import VERIFIED, find_members, load_archived_digests, load_archives
+from ckptd.index.archived import (
+    DAMAGED,
+    MISSING,
+    VERIFIED,
+    Archived,
+    find_archives_with,
+    load_archived_digests,
+    load_archives,
+)
 from ckptd.index.ledger import Gone, add_gone, drop_gone
 from ckptd.index.marks import note_restored
-from ckptd.jobs.archiving import is_there
+from ckptd.jobs.archiving import is_there, verify_archive
 from ckptd.jobs.registry import JobContext, JobOutcome
 from ckptd.jobs.removing import ARCHIVED_IN
+from ckptd.jobs.rereading import StoppedError, check_stop
 from ckptd.jobs.roots import WatchedRoot
 from ckptd.model import Json, Openness, PlaceState
 from ckptd.storage.scratch import free_bytes
@@ -85,30 +96,45 @@ class PurgedAll:
 
 
 class _Archives:
-    """Knows of what went because an archive has it whether one has it still; looks for each archive once."""
+    """Knows of what went because an archive has it whether one has it still: each archive is read once, when it matters."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context
-        self._verified = {one.id: one for one in context.store.ask(load_archives) if one.state == VERIFIED}
-        self._there: dict[int, bool] = {}
+        self._archives = {one.id: one for one in context.store.ask(load_archives)}
+        self._states: dict[int, str] = {}
 
     def find_lack(self, entry: Entry) -> str | None:
-        """Say that no archive has what lies in an entry, where one should; None when it may be purged."""
+        """Say that no archive has what lies in an entry, where one should; None when it may be purged.
+
+        Raises:
+            StoppedError: the job is to end.
+        """
         manifest = entry.manifest
         if manifest is None or not entry.holds_checkpoint:
             return None
-        if not any(reason.startswith(ARCHIVED_IN) for reason in manifest.reasons):
+        reason = next((reason for reason in manifest.reasons if reason.startswith(ARCHIVED_IN)), None)
+        if reason is None:
             return None
-        members = self._context.store.ask(find_members, [manifest.checkpoint.sha256])
-        if any(self._is_there(member.archive) for member in members):
+        numbers = self._context.store.ask(find_archives_with, manifest.checkpoint.sha256)
+        holders = [self._archives[number] for number in numbers if number in self._archives]
+        if any(self._read(archive) == VERIFIED for archive in holders):
             return None
-        cure = "bring back what had it and run `ckptd archive verify`, or name the entry in `ckptd trash purge`"
-        return f"it was archived, and no archive has it any more that can be found just now: {cure}"
+        path, damaged = escape(manifest.checkpoint.path), [one.name for one in holders if self._states[one.id] == DAMAGED]
+        if damaged:
+            return f"{path}: {', '.join(damaged)} is damaged: restore it and archive it again, or name the entry to end it"
+        why = f"it was {escape(reason)}, and no archive that is there has it"
+        return f"{path}: {why}: bring that back, or name the entry to end it"
 
-    def _is_there(self, number: int) -> bool:
-        if number not in self._there:  # it may lie on a share that is slow to say no
-            self._there[number] = number in self._verified and is_there(self._context, self._verified[number])
-        return self._there[number]
+    def _read(self, archive: Archived) -> str:
+        """Read an archive, whatever the index says of it: it may have been lost since, or be back."""
+        if archive.id not in self._states:
+            self._states[archive.id] = MISSING
+            if is_there(self._context, archive):  # of one on a share that is away nothing is written down
+                with suppress(ArchiveError):
+                    verify_archive(self._context, archive, lambda _bytes: check_stop(self._context.stop))
+                    found = next(one for one in self._context.store.ask(load_archives) if one.id == archive.id)
+                    self._states[archive.id] = found.state
+        return self._states[archive.id]
 
 
 def list_trash(context: JobContext) -> list[Waiting]:
@@ -185,7 +211,10 @@ def find_waiting(context: JobContext, name: str) -> Waiting:
     Raises:
         UsageError: nothing or several things in the trash are called that.
     """
-    entries = list_trash(context)
+    return _find_named(list_trash(context), name)
+
+
+def _find_named(entries: Sequence[Waiting], name: str) -> Waiting:
     meanings = (
         [one for one in entries if one.entry == name],
         [one for one in entries if one.path is not None and name in (one.path, f"{one.root}/{one.path}")],
@@ -218,19 +247,19 @@ def purge_trash(context: JobContext, names: Sequence[str] = (), *, grace_seconds
         UsageError: nothing or several things in the trash are called that.
     """
     grace = context.settings.trash.grace_seconds if grace_seconds is None else grace_seconds
-    named = {(one.root, one.entry) for one in (find_waiting(context, name) for name in names)}
+    waiting = list_trash(context) if names else []
+    named = {(one.root, one.entry) for one in (_find_named(waiting, name) for name in names)}
     done = PurgedAll()
     archives = None if named else _Archives(context)
-    for root in context.roots:
-        if root.incident is not None:
-            done.left.append((root.path, root.incident))
-            continue
-        for entry in list_entries(root.handle.fd):
-            if context.stop():
-                return done
-            if named and (root.path, entry.name) not in named:
+    with suppress(StoppedError):
+        for root in context.roots:
+            if root.incident is not None:
+                done.left.append((root.path, root.incident))
                 continue
-            _purge_one(context, root, entry, 0.0 if named else grace, archives, done)
+            for entry in list_entries(root.handle.fd):
+                check_stop(context.stop)
+                if not named or (root.path, entry.name) in named:
+                    _purge_one(context, root, entry, 0.0 if named else grace, archives, done)
     return done
 
 
@@ -320,31 +349,34 @@ def _purge_for_room(context: JobContext, before: dict[int, int], done: PurgedAll
     floor = context.settings.policy.free_bytes
     if not context.settings.trash.purge_when_full or floor is None:
         return 0
-    early, archives, left = 0, _Archives(context), {name for name, _ in done.left}
-    for root in context.roots:
-        if root.incident is not None:
-            continue
-        device = os.fstat(root.handle.fd).st_dev
-        for entry in sorted(list_entries(root.handle.fd), key=lambda entry: entry.name):
-            if context.stop() or max(free_bytes(root.handle.fd), before[device] + done.freed_on.get(device, 0)) >= floor:
-                break
-            if entry.name in left or not _gives_room(root, entry):
+    count, archives, left = len(done.entries), _Archives(context), {name for name, _ in done.left}
+    with suppress(StoppedError):
+        for root in context.roots:
+            if root.incident is not None:
                 continue
-            count = len(done.entries)
-            _purge_one(context, root, entry, 0.0, archives, done)
-            early += len(done.entries) - count
-    return early
+            device = os.fstat(root.handle.fd).st_dev
+            entries = sorted(list_entries(root.handle.fd), key=lambda entry: entry.name)
+            elsewhere = _find_named_elsewhere(root, entries)
+            for entry in entries:
+                check_stop(context.stop)
+                if max(free_bytes(root.handle.fd), before[device] + done.freed_on.get(device, 0)) >= floor:
+                    break
+                if entry.name not in left and entry.name not in elsewhere:
+                    _purge_one(context, root, entry, 0.0, archives, done)
+    return len(done.entries) - count
 
 
-def _gives_room(root: WatchedRoot, entry: Entry) -> bool:
-    """Say whether purging an entry gives back the blocks of its checkpoint: with another name elsewhere they stay in use."""
-    if entry.manifest is None or not entry.holds_checkpoint:
-        return entry.frees_bytes > 0
-    path = f"{STATE}/{TRASH}/{entry.name}/{entry.manifest.checkpoint.stored}"
-    try:
-        return os.stat(path, dir_fd=root.handle.fd, follow_symlinks=False).st_nlink == 1
-    except OSError:  # who purges it says why
-        return True
+def _find_named_elsewhere(root: WatchedRoot, entries: Sequence[Entry]) -> set[str]:
+    """Give the entries whose checkpoint has another name outside of the trash: purging them gives nothing back."""
+    several: dict[tuple[int, int], list[tuple[str, int]]] = {}
+    for entry in entries:
+        if entry.manifest is not None and entry.holds_checkpoint:
+            path = f"{STATE}/{TRASH}/{entry.name}/{entry.manifest.checkpoint.stored}"
+            with suppress(OSError):  # who purges it says why
+                seen = os.stat(path, dir_fd=root.handle.fd, follow_symlinks=False)
+                if seen.st_nlink > 1:
+                    several.setdefault((seen.st_dev, seen.st_ino), []).append((entry.name, seen.st_nlink))
+    return {name for names in several.values() for name, links in names if links > len(names)}
 
 
 def _purge_one(
@@ -372,11 +404,18 @@ def _purge_one(
     _write_down_purged(context, root, purged.path, purged.sha256, entry.name, purged.freed_bytes)
 
 
+def _find_archives(context: JobContext, sha256: str) -> list[str]:
+    """Give the names of the archives that have a content and are where they were written."""
+    numbers = set(context.store.ask(find_archives_with, sha256))
+    archives = context.store.ask(load_archives) if numbers else []
+    return [one.name for one in archives if one.id in numbers and one.state == VERIFIED and is_there(context, one)]
+
+
 def _write_down_purged(
     context: JobContext, root: WatchedRoot, path: str | None, sha256: str | None, entry: str, freed_bytes: int
 ) -> None:
     now = context.now()
-    archives = context.store.ask(load_archived_digests).get(sha256 or "", ())
+    archives = _find_archives(context, sha256 or "")
     state = PlaceState.ARCHIVED if archives else PlaceState.PURGED
     line = {"event": "purged", "root": root.path, "path": path, "sha256": sha256, "state": state.value, "at": now}
     context.journal.append([line])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
+import structlog.testing
 import torch
 
 from ckptd.jobs import archiving_by_hand
@@ -59,9 +63,7 @@ def test_an_empty_mount_point_is_not_the_directory_of_the_archives(root, share):
     assert list(share.iterdir()) == []
     (failure,) = applied.failures
     assert f"write an archive: {share}: the archive that was written there is gone" in failure
-    assert (
-        f"mount it, or set archive.directory to another directory; if you emptied it, make an empty {CATALOG} there" in failure
-    )
+    assert f"make an empty {CATALOG} there that ckptd's user may write" in failure
     assert app.archives() == before
     mount(share, away)
     assert len(app.apply().done) == 3
@@ -174,3 +176,30 @@ def test_a_link_in_the_place_of_the_archives_is_not_followed(root, tmp_path):
     (problem,) = app.archive("size>=0", remove=True).problems
     assert "it is a link" in problem
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_log_that_can_not_be_written_is_told_before_an_archive_is_written(root, share):
+    """Else the archive would lie there, and be found and refused anew by everything that comes after."""
+    make_series(root, count=5)
+    app = open_app(root, policy=ARCHIVING, archive={"directory": share})
+    index_roots(app)
+    (share / CATALOG).mkdir()
+    failures = app.apply().failures
+    assert all("write the log of archives" in failure and "let ckptd's user write it" in failure for failure in failures)
+    assert failures
+    assert os.listdir(share) == [CATALOG]
+
+
+def test_an_archive_that_can_not_be_noted_keeps_nobody_from_the_trash(root, share):
+    """Somebody brought one here, and the log is root's."""
+    make_series(root, count=5)
+    app = open_app(root, policy=ARCHIVING, archive={"directory": share})
+    index_roots(app)
+    (name,) = app.apply().archives
+    shutil.copy(share / name, share / "models_archive_20250101.tar.gz")
+    (share / CATALOG).unlink()
+    (share / CATALOG).mkdir()
+    with structlog.testing.capture_logs() as log:
+        assert app.restore_trash(app.trash()[0].entry)
+    assert [one["event"] for one in log].count("archive.unreadable") == 1
+    assert len(app.archives()) == 1
