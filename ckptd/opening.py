@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,11 @@ def open_engine(
         if store.owner != store.host:
             _log.info("index.adopted", owner=store.owner, host=store.host)
         # By what is in it: a file without roots is what a start left that was broken off, or a job that came first.
-        if not store.knows_roots() and has_history(roots, journal):
-            replay_retention(store, journal, [root.path for root in roots], now=started_at)
+        if not store.knows_roots():
+            if has_history(roots, journal):
+                replay_retention(store, journal, [root.path for root in roots], now=started_at)
+            else:  # before one is marked: a start that is broken off behind that is no other index that was lost
+                _save_roots(store, [root for root in roots if root.absence is None])
         reading = stack.enter_context(closing(Reading(selector, settings.inspect, time.monotonic)))
         for root in roots:
             root.learn(store)
@@ -155,6 +158,13 @@ def open_exporting(settings: Settings, store: Store, told: Told) -> Iterator[tup
         if not recording.flush(time.monotonic()):
             cure = "ask again: what is in place is taken as it is"
             raise IndexUnavailableError("remember exports", why="the index can't be written just now", cure=cure)
+
+
+def _save_roots(store: Store, roots: Iterable[WatchedRoot]) -> None:
+    """Write down that roots are looked after; which mark they have is not known yet."""
+    with store.batch() as batch:
+        for root in roots:
+            batch.save_root(root.path, None)
 
 
 def _build_exporting(

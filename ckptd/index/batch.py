@@ -186,6 +186,10 @@ class Batch:
         """Remember the id of a root."""
         put_rows(self._connection, roots, [{"host": self._host, "root": os.fsencode(root), "root_id": root_id}])
 
+    def forget_other_hosts(self) -> None:
+        """Forget that other hosts had roots here: the file is this one's from now on, also under its next name."""
+        self._connection.execute(delete(roots).where(roots.c.host != self._host))
+
     def audit(
         self, what: str, root: str | None, path: str | None, sha256: str | None, *, now: float, why: Row, job: str = "ingest"
     ) -> None:

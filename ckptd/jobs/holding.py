@@ -18,7 +18,7 @@ import structlog
 
 from ckptd.errors import AlreadyRunningError, StorageError
 from ckptd.jobs.roots import WatchedRoot
-from ckptd.storage.lock import JOBS, Lock, describe_holder, hold, hold_job, is_held, read_holder
+from ckptd.storage.lock import JOBS, Lock, describe_holder, hold, hold_job, is_held, is_same_holder, read_holder
 from ckptd.storage.state import STATE
 
 _log = structlog.get_logger()
@@ -213,7 +213,7 @@ def _find_another(state_dir: Path, place: Path) -> str | None:
     if not is_held(place):
         return None
     holder = read_holder(place) or {}  # before that of the state directory, which a daemon has first and longest
-    if is_held(state_dir) and (read_holder(state_dir) or {}).get("pid") == holder.get("pid"):
+    if is_held(state_dir) and is_same_holder(read_holder(state_dir) or {}, holder):
         return None
     return _name_another(describe_holder(holder))
 

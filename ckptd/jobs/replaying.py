@@ -68,6 +68,8 @@ def replay_retention(store: Store, journal: Journal, roots: Iterable[str], *, no
         batch.tell(put_freeze, REINDEXED, _WHY, now)
         for root in roots:
             batch.save_root(root, None)
+        if store.file is not None:
+            batch.forget_other_hosts()
 
 
 def replay_places(store: Store, lines: Iterable[Mapping[str, Any]], roots: Sequence[str]) -> None:

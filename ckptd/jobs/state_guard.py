@@ -24,8 +24,9 @@ def check_state(engine: Engine, index: str) -> None:
     except OSError:
         return
     if is_taken_away:
-        why = "the index or the lock in it was removed while ckptd ran"
-        raise RootLostError("keep the state", path=engine.state_dir, why=why, cure="start ckptd again: it begins anew")
+        why = "the index or the lock in it was removed while ckptd ran, or another was put in its place"
+        cure = "start ckptd again: it works with the index that lies there, and begins anew where none does"
+        raise RootLostError("keep the state", path=engine.state_dir, why=why, cure=cure)
 
 
 def _is_taken_away(engine: Engine, index: str) -> bool:

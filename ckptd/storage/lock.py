@@ -10,6 +10,7 @@ import fcntl
 import functools
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _MOST_BYTES = 4096
 #: Seconds between tries: who only asks, as `is_held` does, has the lock for some microseconds.
 _PAUSES = (0.002, 0.01, 0.03)
+#: Tells this process from those of other containers, which have the same number.
+_TOKEN = secrets.token_hex(8)
 _held: set[int] = set()
 
 
@@ -85,7 +88,7 @@ def hold(state_dir: str | os.PathLike[str]) -> Lock:
         AlreadyRunningError: another process has it; the message names it.
         StorageError: the lock file can't be opened or written.
     """
-    return _hold(Path(state_dir) / _NAME, {"version": __version__}, _already_running)
+    return _hold(Path(state_dir) / _NAME, {"version": __version__, "process": _TOKEN}, _already_running)
 
 
 def hold_job(state_dir: str | os.PathLike[str], job: str) -> Lock:
@@ -99,7 +102,10 @@ def hold_job(state_dir: str | os.PathLike[str], job: str) -> Lock:
 
 
 def read_holder(state_dir: str | os.PathLike[str], name: str = _NAME) -> Mapping[str, object] | None:
-    """Give what the last holder wrote ("pid", "started_at", "version", "job"), or None; says nothing about whether it lives."""
+    """Give what the last holder wrote, or None; says nothing about whether it lives.
+
+    That is "pid", "started_at", and "version" and "process", or "job".
+    """
     try:
         fd = os.open(Path(state_dir) / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -125,6 +131,12 @@ def is_held(state_dir: str | os.PathLike[str], name: str = _NAME) -> bool:
     finally:
         os.close(fd)  # and with it what was taken
     return False
+
+
+def is_same_holder(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Say whether one process wrote both; by its number where an older ckptd wrote one of them."""
+    key = "process" if "process" in one and "process" in other else "pid"
+    return one.get(key) == other.get(key)
 
 
 def describe_holder(holder: Mapping[str, object] | None) -> str:

@@ -339,6 +339,21 @@ def test_an_index_that_may_not_be_written_is_refused_at_once(tmp_path, monkeypat
             os.seteuid(0)
 
 
+@pytest.mark.root
+def test_an_index_on_a_disk_that_became_read_only_is_told_as_that(tmp_path):
+    """It is no matter of rights, and perhaps the disk is dying."""
+    place = tmp_path / "state"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=True)
+    try:
+        Store.open(place / "index.sqlite").close()
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        with pytest.raises(IndexUnavailableError, match="Read-only file system"):
+            Store.open(place / "index.sqlite")
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
 def test_two_programs_may_open_a_fresh_index_at_once(tmp_path):
     """One makes the tables, the other waits."""
     errors = []

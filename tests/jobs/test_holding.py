@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -188,6 +189,22 @@ def test_a_root_is_another_s_where_its_holder_is_not_that_of_the_state_directory
     assert root.incident is None
     leave_to_others(states[0], [root])
     assert root.incident is None
+
+
+def test_a_process_of_the_same_number_in_another_container_is_another(make_root, states):
+    """In each of them ckptd has the number 1; an older ckptd wrote nothing but its number."""
+    root = make_root("a")
+    place = Path(root.path) / ".ckptd"
+    with hold(place), hold(states[0]):
+        theirs = json.loads((place / "lock").read_text())
+        assert theirs == json.loads((states[0] / "lock").read_text())
+        (place / "lock").write_text(json.dumps(theirs | {"process": "another"}))
+        leave_to_others(states[0], [root])
+        assert "another ckptd looks after it" in root.incident
+        del theirs["process"]
+        (place / "lock").write_text(json.dumps(theirs))
+        root.look_again()
+        assert root.incident is None
 
 
 def test_who_falls_back_on_what_it_had_yields_what_it_has_no_more(make_root, states):

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ckptd.errors import CkptdError, IndexUnavailableError, StorageError
-from ckptd.index.ledger import load_freezes, load_gone
+from ckptd.index.ledger import drop_freezes, load_freezes, load_gone
 from ckptd.index.marks import PIN, load_marks
 from ckptd.index.store import Store
 from ckptd.jobs import replaying
@@ -173,7 +173,27 @@ def test_among_the_indexes_of_several_machines_a_new_one_begins_with_the_journal
         engine.store.owner = "yet-another"
         engine.store.save_root("/srv/models", None)
     app.close()
-    monkeypatch.setattr(platform, "node", lambda: "another-container")
-    for _ in range(2):
+    for number in range(3):  # a container may have another name at each start; it begins anew once, and a person confirms once
+        monkeypatch.setattr(platform, "node", lambda number=number: f"container-{number}")
         with started(app) as engine:
-            assert known(engine) == (pins, [REINDEXED], gone)
+            assert known(engine) == (pins, [REINDEXED] if number == 0 else [], gone)
+            with engine.store.batch() as batch:
+                batch.tell(drop_freezes)
+
+
+def test_a_first_start_that_is_broken_off_freezes_nothing(tmp_path, monkeypatch):
+    """Its root has a mark by then, and no other index was ever there."""
+    root = tmp_path / "models"
+    root.mkdir()
+    app = open_app(root)
+
+    def fill(*_arguments):
+        raise IndexUnavailableError("write to the index", why="database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "save_root", fill)
+        with pytest.raises(IndexUnavailableError), started(app):
+            pass
+    assert (root / ".ckptd" / "root-id").exists()
+    with started(app) as engine:
+        assert known(engine)[1] == []
