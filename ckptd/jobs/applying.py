@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from ckptd.archive.interface import ArchiveError
 from ckptd.errors import CkptdError
-from ckptd.index.archived import VERIFIED, Archived, load_archives
-from ckptd.jobs.archiving import Wanted, verify_archive, write_archive
+from ckptd.index.archived import VERIFIED, load_archives
+from ckptd.jobs.archive_states import ArchiveStates
+from ckptd.jobs.archiving import Wanted, write_archive
 from ckptd.jobs.planned import Planned
 from ckptd.jobs.registry import JobContext
 from ckptd.jobs.removing import Removing
@@ -83,7 +84,7 @@ class Applying:
         self._roots = {root.path: root for root in context.roots}
         self._removing = Removing(context)
         self._applied = Applied(planned)
-        self._verified: dict[str, bool] = {}
+        self._states = ArchiveStates(context, self._step)
 
     def run(self) -> Applied:
         """Do everything, as far as it goes; what fails is left as it was and told."""
@@ -126,16 +127,7 @@ class Applying:
     def _is_archived(self, names: Sequence[str]) -> bool:
         """Say whether one of these archives is whole, read just now."""
         archives = {one.name: one for one in self._context.store.ask(load_archives)}
-        return any(name in archives and self._is_whole(archives[name]) for name in reversed(names))
-
-    def _is_whole(self, archive: Archived) -> bool:
-        if archive.name not in self._verified:
-            try:
-                whole = archive.state == VERIFIED and not verify_archive(self._context, archive, self._step)
-            except ArchiveError:
-                whole = False
-            self._verified[archive.name] = whole
-        return self._verified[archive.name]
+        return any(name in archives and self._states.read(archives[name]) == VERIFIED for name in reversed(names))
 
     def _archive(self, decisions: Sequence[Decision], root: WatchedRoot) -> None:
         for batch in _batches(decisions, self._context.settings.archive.max_bytes):

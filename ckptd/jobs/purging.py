@@ -7,20 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ckptd.archive.interface import ArchiveError
 from ckptd.errors import UsageError
-from ckptd.index.archived import (
-    DAMAGED,
-    MISSING,
-    VERIFIED,
-    Archived,
-    find_archives_with,
-    load_archived_digests,
-    load_archives,
-)
+from ckptd.index.archived import DAMAGED, VERIFIED, Archived, find_archives_with, load_archived_digests, load_archives
 from ckptd.index.ledger import Gone, add_gone, drop_gone
 from ckptd.index.marks import note_restored
-from ckptd.jobs.archiving import is_there, verify_archive
+from ckptd.jobs.archive_states import ArchiveStates
 from ckptd.jobs.registry import JobContext, JobOutcome
 from ckptd.jobs.removing import ARCHIVED_IN
 from ckptd.jobs.rereading import StoppedError, check_stop
@@ -29,6 +20,7 @@ from ckptd.model import Json, Openness, PlaceState
 from ckptd.storage.scratch import free_bytes
 from ckptd.storage.state import STATE, TRASH
 from ckptd.storage.trash import Entry, Healing, PurgeOutcome, list_entries, purge, restore, sweep
+from ckptd.storage.trash.manifest import Manifest
 from ckptd.text import escape
 from ckptd.watch.scanner import RegularFile, observe
 
@@ -93,48 +85,6 @@ class PurgedAll:
     left: list[tuple[str, str]] = field(default_factory=list)
     freed_bytes: int = 0
     freed_on: dict[int, int] = field(default_factory=dict)
-
-
-class _Archives:
-    """Knows of what went because an archive has it whether one has it still: each archive is read once, when it matters."""
-
-    def __init__(self, context: JobContext) -> None:
-        self._context = context
-        self._archives = {one.id: one for one in context.store.ask(load_archives)}
-        self._states: dict[int, str] = {}
-
-    def find_lack(self, entry: Entry) -> str | None:
-        """Say that no archive has what lies in an entry, where one should; None when it may be purged.
-
-        Raises:
-            StoppedError: the job is to end.
-        """
-        manifest = entry.manifest
-        if manifest is None or not entry.holds_checkpoint:
-            return None
-        reason = next((reason for reason in manifest.reasons if reason.startswith(ARCHIVED_IN)), None)
-        if reason is None:
-            return None
-        numbers = self._context.store.ask(find_archives_with, manifest.checkpoint.sha256)
-        holders = [self._archives[number] for number in numbers if number in self._archives]
-        if any(self._read(archive) == VERIFIED for archive in holders):
-            return None
-        path, damaged = escape(manifest.checkpoint.path), [one.name for one in holders if self._states[one.id] == DAMAGED]
-        if damaged:
-            return f"{path}: {', '.join(damaged)} is damaged: restore it and archive it again, or name the entry to end it"
-        why = f"it was {escape(reason)}, and no archive that is there has it"
-        return f"{path}: {why}: bring that back, or name the entry to end it"
-
-    def _read(self, archive: Archived) -> str:
-        """Read an archive, whatever the index says of it: it may have been lost since, or be back."""
-        if archive.id not in self._states:
-            self._states[archive.id] = MISSING
-            if is_there(self._context, archive):  # of one on a share that is away nothing is written down
-                with suppress(ArchiveError):
-                    verify_archive(self._context, archive, lambda _bytes: check_stop(self._context.stop))
-                    found = next(one for one in self._context.store.ask(load_archives) if one.id == archive.id)
-                    self._states[archive.id] = found.state
-        return self._states[archive.id]
 
 
 def list_trash(context: JobContext) -> list[Waiting]:
@@ -246,11 +196,14 @@ def purge_trash(context: JobContext, names: Sequence[str] = (), *, grace_seconds
     Raises:
         UsageError: nothing or several things in the trash are called that.
     """
+    return _purge_waiting(_Purging(context), names, grace_seconds)
+
+
+def _purge_waiting(purging: _Purging, names: Sequence[str] = (), grace_seconds: float | None = None) -> PurgedAll:
+    context, done = purging.context, purging.done
     grace = context.settings.trash.grace_seconds if grace_seconds is None else grace_seconds
     waiting = list_trash(context) if names else []
     named = {(one.root, one.entry) for one in (_find_named(waiting, name) for name in names)}
-    done = PurgedAll()
-    archives = None if named else _Archives(context)
     with suppress(StoppedError):
         for root in context.roots:
             if root.incident is not None:
@@ -258,8 +211,10 @@ def purge_trash(context: JobContext, names: Sequence[str] = (), *, grace_seconds
                 continue
             for entry in list_entries(root.handle.fd):
                 check_stop(context.stop)
-                if not named or (root.path, entry.name) in named:
-                    _purge_one(context, root, entry, 0.0 if named else grace, archives, done)
+                if (root.path, entry.name) in named:
+                    purging.end(root, entry)
+                elif not named:
+                    purging.end_waiting(root, entry, grace)
     return done
 
 
@@ -272,8 +227,9 @@ def run_purge(context: JobContext) -> JobOutcome:
     """Purge what waited long enough; with trash.purge_when_full also the oldest of the rest while the disk is too full."""
     recover(context)
     before = _find_room(context)
-    done = purge_trash(context)
-    early = _purge_for_room(context, before, done)
+    purging = _Purging(context)
+    done = _purge_waiting(purging)
+    early = _purge_for_room(purging, before)
     summary: dict[str, Json] = {
         "purged": len(done.entries),
         "freed_bytes": done.freed_bytes,
@@ -325,7 +281,7 @@ def _write_down_healed(context: JobContext, root: WatchedRoot, entry: str, path:
                 batch.record_state(root.path, path, PlaceState.TRASHED, now=now)
             batch.tell(add_gone, Gone(root.path, path, sha256, manifest.group, size, "trash", manifest.removed_at))
     elif how is Healing.PURGED:
-        _write_down_purged(context, root, path, sha256, entry, 0)
+        _Purging(context).write_down(root, path, sha256, entry, 0)
     else:
         known = store.find_place(root.path, path)
         if known is not None and known.is_missing and isinstance(observe(root.handle.fd, path, root.wanted), RegularFile):
@@ -341,15 +297,16 @@ def _find_room(context: JobContext) -> dict[int, int]:
     return {os.fstat(fd).st_dev: free_bytes(fd) for fd in handles}
 
 
-def _purge_for_room(context: JobContext, before: dict[int, int], done: PurgedAll) -> int:
+def _purge_for_room(purging: _Purging, before: dict[int, int]) -> int:
     """Purge the oldest that gives room back until there is enough; how many went.
 
     Some file systems say only minutes later what came free (btrfs, ZFS, NFS), so that it is added up here as well.
     """
+    context, done = purging.context, purging.done
     floor = context.settings.policy.free_bytes
     if not context.settings.trash.purge_when_full or floor is None:
         return 0
-    count, archives, left = len(done.entries), _Archives(context), {name for name, _ in done.left}
+    count, left = len(done.entries), {name for name, _ in done.left}
     with suppress(StoppedError):
         for root in context.roots:
             if root.incident is not None:
@@ -362,7 +319,7 @@ def _purge_for_room(context: JobContext, before: dict[int, int], done: PurgedAll
                 if max(free_bytes(root.handle.fd), before[device] + done.freed_on.get(device, 0)) >= floor:
                     break
                 if entry.name not in left and entry.name not in elsewhere:
-                    _purge_one(context, root, entry, 0.0, archives, done)
+                    purging.end_waiting(root, entry, 0.0)
     return len(done.entries) - count
 
 
@@ -379,50 +336,84 @@ def _find_named_elsewhere(root: WatchedRoot, entries: Sequence[Entry]) -> set[st
     return {name for names in several.values() for name, links in names if links > len(names)}
 
 
-def _purge_one(
-    context: JobContext, root: WatchedRoot, entry: Entry, grace_seconds: float, archives: _Archives | None, done: PurgedAll
-) -> None:
-    manifest = entry.manifest
-    if archives is not None and manifest is not None and context.now() - manifest.removed_at >= grace_seconds:
-        lack = archives.find_lack(entry)
-        if lack is not None:
-            done.left.append((entry.name, lack))
-            path = manifest.checkpoint.path
-            context.log.warning("trash.kept", root=root.path, path=path, entry=entry.name, reason=lack)
+class _Purging:
+    """Ends entries one by one, and writes down what became of each.
+
+    Attributes:
+        context: what a job works with.
+        done: what was done so far.
+    """
+
+    def __init__(self, context: JobContext) -> None:
+        self.context = context
+        self.done = PurgedAll()
+        self._archives = {one.id: one for one in context.store.ask(load_archives)}
+        self._states = ArchiveStates(context, lambda _bytes: check_stop(context.stop))
+
+    def end_waiting(self, root: WatchedRoot, entry: Entry, grace_seconds: float) -> None:
+        """End an entry that waited long enough; one that went because an archive has it only while one has it.
+
+        Raises:
+            StoppedError: the job is to end.
+        """
+        manifest = entry.manifest
+        if manifest is not None and self.context.now() - manifest.removed_at >= grace_seconds:
+            lack = self._find_lack(manifest) if entry.holds_checkpoint else None
+            if lack is not None:
+                self._leave(root, entry, manifest.checkpoint.path, lack)
+                return
+        self.end(root, entry, grace_seconds)
+
+    def end(self, root: WatchedRoot, entry: Entry, grace_seconds: float = 0.0) -> None:
+        """End an entry that is old enough, whatever became of its archive."""
+        # It lay there for days, or a person named it: that nobody can say who has it open is no reason to keep it for ever.
+        now = self.context.now()
+        purged = purge(root.handle.fd, entry.name, now, grace_seconds=grace_seconds, accept=_ACCEPTED)
+        if purged.outcome is not PurgeOutcome.PURGED:
+            if purged.outcome not in _QUIET:
+                self._leave(root, entry, purged.path, purged.why or purged.outcome.value)
             return
-    # It has lain there for days, or a person named it: that nobody can say who has it open is no reason to keep it for ever.
-    purged = purge(root.handle.fd, entry.name, context.now(), grace_seconds=grace_seconds, accept=_ACCEPTED)
-    if purged.outcome is not PurgeOutcome.PURGED:
-        if purged.outcome not in _QUIET:
-            done.left.append((entry.name, purged.why or purged.outcome.value))
-            context.log.warning("trash.kept", root=root.path, path=purged.path, entry=entry.name, reason=purged.why)
-        return
-    done.entries.append(entry.name)
-    done.freed_bytes += purged.freed_bytes
-    device = os.fstat(root.handle.fd).st_dev
-    done.freed_on[device] = done.freed_on.get(device, 0) + purged.freed_bytes
-    _write_down_purged(context, root, purged.path, purged.sha256, entry.name, purged.freed_bytes)
+        done, device = self.done, os.fstat(root.handle.fd).st_dev
+        done.entries.append(entry.name)
+        done.freed_bytes += purged.freed_bytes
+        done.freed_on[device] = done.freed_on.get(device, 0) + purged.freed_bytes
+        self.write_down(root, purged.path, purged.sha256, entry.name, purged.freed_bytes)
 
+    def write_down(self, root: WatchedRoot, path: str | None, sha256: str | None, entry: str, freed_bytes: int) -> None:
+        """Bring journal and index to what was ended."""
+        context, now = self.context, self.context.now()
+        holders = [] if sha256 is None else self._find_holders(sha256)
+        archives = [one.name for one in holders if self._states.look(one) == VERIFIED]
+        state = PlaceState.ARCHIVED if archives else PlaceState.PURGED
+        line = {"event": "purged", "root": root.path, "path": path, "sha256": sha256, "state": state.value, "at": now}
+        context.journal.append([line])
+        known = None if path is None else context.store.find_place(root.path, path)
+        with context.store.batch() as batch:
+            if path is not None and known is not None and known.state == PlaceState.TRASHED and known.sha256 == sha256:
+                batch.record_state(root.path, path, state, now=now)
+            why: dict[str, Json] = {"entry": entry, "freed_bytes": freed_bytes, "archives": list(archives)}
+            batch.audit("checkpoint.purged", root.path, path, sha256, now=now, why=why, job="purge")
+        context.log.info("checkpoint.purged", root=root.path, path=path, digest=sha256, entry=entry, bytes=freed_bytes)
 
-def _find_archives(context: JobContext, sha256: str) -> list[str]:
-    """Give the names of the archives that have a content and are where they were written."""
-    numbers = set(context.store.ask(find_archives_with, sha256))
-    archives = context.store.ask(load_archives) if numbers else []
-    return [one.name for one in archives if one.id in numbers and one.state == VERIFIED and is_there(context, one)]
+    def _leave(self, root: WatchedRoot, entry: Entry, path: str | None, why: str) -> None:
+        self.done.left.append((entry.name, why))
+        self.context.log.warning("trash.kept", root=root.path, path=path, entry=entry.name, reason=why)
 
+    def _find_lack(self, manifest: Manifest) -> str | None:
+        """Say that no archive has a content for which one was the reason to go; None when it may be purged."""
+        reason = next((reason for reason in manifest.reasons if reason.startswith(ARCHIVED_IN)), None)
+        if reason is None:
+            return None
+        holders = self._find_holders(manifest.checkpoint.sha256)
+        if any(self._states.read(one) == VERIFIED for one in holders):
+            return None
+        path, damaged = escape(manifest.checkpoint.path), [one.name for one in holders if self._states.read(one) == DAMAGED]
+        if damaged:
+            return f"{path}: {', '.join(damaged)} is damaged: restore it and archive it again, or name the entry to end it"
+        why = f"it was {escape(reason)}, and no archive that is there has it"
+        return f"{path}: {why}: bring that back, or name the entry to end it"
 
-def _write_down_purged(
-    context: JobContext, root: WatchedRoot, path: str | None, sha256: str | None, entry: str, freed_bytes: int
-) -> None:
-    now = context.now()
-    archives = _find_archives(context, sha256 or "")
-    state = PlaceState.ARCHIVED if archives else PlaceState.PURGED
-    line = {"event": "purged", "root": root.path, "path": path, "sha256": sha256, "state": state.value, "at": now}
-    context.journal.append([line])
-    known = None if path is None else context.store.find_place(root.path, path)
-    with context.store.batch() as batch:
-        if path is not None and known is not None and known.state == PlaceState.TRASHED and known.sha256 == sha256:
-            batch.record_state(root.path, path, state, now=now)
-        why: dict[str, Json] = {"entry": entry, "freed_bytes": freed_bytes, "archives": list(archives)}
-        batch.audit("checkpoint.purged", root.path, path, sha256, now=now, why=why, job="purge")
-    context.log.info("checkpoint.purged", root=root.path, path=path, digest=sha256, entry=entry, bytes=freed_bytes)
+    def _find_holders(self, sha256: str) -> list[Archived]:
+        """Give the archives that have a content by the index, the newest first; missing ones too, for they may be back."""
+        numbers = self.context.store.ask(find_archives_with, sha256)
+        return [self._archives[number] for number in numbers if number in self._archives]

@@ -6,7 +6,6 @@ Nothing here waits but `run_command`: the rest is for a loop, which watches `fds
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from ckptd.errors import WorkerError
 from ckptd.sandbox.child import open_exit
+from ckptd.sandbox.waiting import wait_readable
 from ckptd.sandbox.words import open_words
 from ckptd.text import escape
 
@@ -254,10 +254,7 @@ def run_command(words: Sequence[str], data: bytes, seconds: float) -> Ended:
             if left <= 0:
                 running.end_late()
                 break
-            poll = select.poll()  # select() ends at descriptor 1,023
-            for fd in running.fds:
-                poll.register(fd, select.POLLIN)
-            poll.poll(1_000 * (left if running.is_watched else min(left, 0.1)))
+            wait_readable(running.fds, left if running.is_watched else min(left, 0.1))
             running.read()
     except BaseException:  # we are to end: the command is killed with us by the kernel, and its children by nobody else
         running.kill()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import select
 import socket
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from ckptd.sandbox.confine import Layers
 from ckptd.sandbox.deadline import Allowance
 from ckptd.sandbox.ending import describe_exit
 from ckptd.sandbox.protocol import read_first
+from ckptd.sandbox.waiting import wait_readable
 from ckptd.text import escape
 
 #: What is kept of all that a job prints.
@@ -154,7 +154,7 @@ class Ward:
 
         Without a filter of system calls it may have left a process that goes on printing; nobody waits for that one.
         """
-        while not self._done and _is_readable(self.channel.fileno(), 0):
+        while not self._done and wait_readable([self.channel.fileno()], 0):
             self.listen()
         for _ in range(_MOST_READS):
             if not self.hear():
@@ -178,13 +178,13 @@ class Ward:
     def is_gone(self) -> bool:
         """Tell whether its process is dead, when there is no zygote left that would say so."""
         if self._exit_fd >= 0:
-            return _is_readable(self._exit_fd, 0)
+            return wait_readable([self._exit_fd], 0)
         return not self.pid or not os.path.exists(f"/proc/{self.pid}")
 
     def wait(self, seconds: float) -> None:
         """Wait for the end of its process, when there is no zygote left, no longer than that."""
         if self._exit_fd >= 0:
-            _is_readable(self._exit_fd, seconds)
+            wait_readable([self._exit_fd], seconds)
 
     def describe_words(self) -> str:
         """Give the end of what it printed, line by line, escaped."""
@@ -218,9 +218,3 @@ def open_ward(job: Job, give_up_at: float) -> tuple[Ward, list[int]]:
         os.set_blocking(read_fd, False)
         undo.pop_all()
     return Ward(job, Channel(ours), read_fd, give_up_at), fds
-
-
-def _is_readable(fd: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))

@@ -8,25 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import pytest
 
 from tests.e2e.running import ckptd, run_ckptd, running, wait_for
+from tests.storage.mounts import tmpfs
 
 pytestmark = pytest.mark.root
 QUICK = {"CKPTD_WATCH__SETTLE_SECONDS": "0.05", "CKPTD_WATCH__GUARD_SECONDS": "0.2", "CKPTD_WATCH__RECONCILE_SECONDS": "1"}
-
-
-@contextmanager
-def tmpfs(place, size="4m"):
-    """Mount a small file system of its own at `place`."""
-    place.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
 
 
 def fill(path):

@@ -26,6 +26,7 @@ from ckptd.index.migrate import REVISIONS, NewerIndexError
 from ckptd.index.store import IndexBrokenError, Store
 from ckptd.index.tables import metadata
 from tests.index.making import NOW, ROOT, export, fill, find, identity, inspection
+from tests.storage.mounts import tmpfs
 
 MIGRATIONS = Path(migrate.__file__).parent / "migrations"
 
@@ -342,16 +343,11 @@ def test_an_index_that_may_not_be_written_is_refused_at_once(tmp_path, monkeypat
 @pytest.mark.root
 def test_an_index_on_a_disk_that_became_read_only_is_told_as_that(tmp_path):
     """It is no matter of rights, and perhaps the disk is dying."""
-    place = tmp_path / "state"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=True)
-    try:
+    with tmpfs(tmp_path / "state") as place:
         Store.open(place / "index.sqlite").close()
         subprocess.run(["mount", "-o", "remount,ro", place], check=True)
         with pytest.raises(IndexUnavailableError, match="Read-only file system"):
             Store.open(place / "index.sqlite")
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
 
 
 def test_two_programs_may_open_a_fresh_index_at_once(tmp_path):

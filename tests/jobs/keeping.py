@@ -28,6 +28,9 @@ DAY = 86_400.0
 #: A day long ago, so that nothing depends on today.
 NOW = 1_767_268_800.0  # 2026-01-01T12:00:00Z
 
+#: A policy that archives all but the last two, and takes them away.
+ARCHIVING = {"keep_last": 2, "keep_best": 0, "ladder": ["archive", "trash"]}
+
 
 class Clock:
     """Seconds since the epoch that pass when a test says so."""

@@ -11,16 +11,7 @@ import torch
 
 from ckptd.jobs import archiving_by_hand
 from ckptd.jobs.archiving import CATALOG, Wanted, write_archive
-from tests.jobs.keeping import checkpoints, index_roots, make_series, name_of, open_app, save_checkpoint
-
-ARCHIVING = {"keep_last": 2, "keep_best": 0, "ladder": ["archive", "trash"]}
-
-
-@pytest.fixture
-def root(tmp_path):
-    made = tmp_path / "models"
-    made.mkdir()
-    return made
+from tests.jobs.keeping import ARCHIVING, checkpoints, index_roots, make_series, name_of, open_app, save_checkpoint
 
 
 @pytest.fixture

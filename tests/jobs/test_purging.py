@@ -12,21 +12,13 @@ from ckptd.jobs import purging
 from ckptd.jobs.purging import sweep_trash
 from ckptd.model import PlaceState
 from ckptd.storage.trash import putting
-from tests.jobs.keeping import DAY, Clock, checkpoints, index_roots, make_series, open_app, save_checkpoint, states
+from tests.jobs.keeping import ARCHIVING, DAY, Clock, checkpoints, index_roots, make_series, open_app, save_checkpoint, states
 
-ARCHIVING = {"keep_last": 2, "keep_best": 0, "ladder": ["archive", "trash"]}
 FLOOR = 1 << 40
 
 
 def go_on():
     return False
-
-
-@pytest.fixture
-def root(tmp_path):
-    made = tmp_path / "models"
-    made.mkdir()
-    return made
 
 
 @pytest.fixture

@@ -10,13 +10,6 @@ from ckptd.jobs import archiving_by_hand, removing
 from tests.jobs.keeping import index_roots, make_series, open_app, save_checkpoint, states
 
 
-@pytest.fixture
-def root(tmp_path):
-    made = tmp_path / "models"
-    made.mkdir()
-    return made
-
-
 def rewrite_in_place(path, number):
     """Write other bytes of the same size into a file, and set its mtime back; only the ctime tells."""
     before, old = path.stat(), path.read_bytes()

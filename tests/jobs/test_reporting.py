@@ -40,13 +40,6 @@ def written(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (root / "reports").iterdir()}
 
 
-@pytest.fixture
-def root(tmp_path):
-    root = tmp_path / "models"
-    root.mkdir()
-    return root
-
-
 @contextmanager
 def indexed(*roots: Path, **tables):
     app = open_app(*roots, **tables)

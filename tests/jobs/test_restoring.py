@@ -11,13 +11,6 @@ from tests.jobs.keeping import index_roots, open_app, save_checkpoint
 
 
 @pytest.fixture
-def root(tmp_path):
-    made = tmp_path / "models"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
 def share(tmp_path):
     made = tmp_path / "share"
     made.mkdir()

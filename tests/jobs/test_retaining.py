@@ -29,13 +29,6 @@ from tests.jobs.keeping import (
 )
 
 
-@pytest.fixture
-def root(tmp_path):
-    made = tmp_path / "models"
-    made.mkdir()
-    return made
-
-
 def actions(planned):
     return {decision.fact.path: decision.action for decision in planned.plan.decisions}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import ckptd
 from ckptd.errors import WorkerError
 from ckptd.sandbox.child import open_exit
+from ckptd.sandbox.waiting import wait_readable
 from ckptd.sandbox.words import open_words
 from ckptd.settings import Settings
 from ckptd.settings.handover import settings_from_json, settings_to_json
@@ -116,9 +116,7 @@ class JobChild:
 
     def _wait(self, seconds: float) -> None:
         if self.exit_fd >= 0:
-            poll = select.poll()  # select() ends at descriptor 1,023
-            poll.register(self.exit_fd, select.POLLIN)
-            poll.poll(seconds * 1000)
+            wait_readable([self.exit_fd], seconds)
             return
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
