@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from ckptd.jobs import purging
+from ckptd.jobs import archive_states, purging
 from ckptd.jobs.purging import sweep_trash
 from ckptd.model import PlaceState
 from ckptd.storage.trash import putting
@@ -59,6 +59,15 @@ def test_an_archive_is_read_before_what_it_held_is_ended(archived):
     done = app.purge_trash()
     assert (done.entries, len(done.left)) == ([], 3)
     assert app.archives()[0].state == "damaged"
+
+
+def test_an_archive_is_read_once_in_a_run(archived, monkeypatch):
+    """It may be as large as all that it holds, and each of these asks for it."""
+    app, _, _ = archived
+    real, read = archive_states.verify_archive, []
+    monkeypatch.setattr(archive_states, "verify_archive", lambda *given: (read.append(given[1].name), real(*given))[1])
+    assert app.run_job("purge", go_on).summary["purged"] == 3
+    assert len(read) == 1
 
 
 def test_what_lies_behind_the_end_of_an_archive_is_told_as_what_it_is(archived):

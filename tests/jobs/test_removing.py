@@ -7,6 +7,7 @@ import os
 import pytest
 
 from ckptd.jobs import archiving_by_hand, removing
+from ckptd.jobs.removing import ObjectionError, Removing
 from tests.jobs.keeping import index_roots, make_series, open_app, save_checkpoint, states
 
 
@@ -72,6 +73,17 @@ def test_what_was_rewritten_before_the_plan_stays(root):
     assert series[0].read_bytes() == new
     assert [one.path for one in applied.skipped] == [series[0].name]
     assert len(applied.done) == 6
+
+
+def test_what_was_saved_anew_since_it_was_read_is_told_as_that(root):
+    """Whoever reads why it stayed need not guess; its bytes are not read for it."""
+    path = save_checkpoint(root / "a.pth", 1)
+    app = open_app(root)
+    index_roots(app)
+    sha256 = app.show("a.pth").sha256
+    save_checkpoint(path, 99, days=1)  # another mtime
+    with app.working("retention") as context, pytest.raises(ObjectionError, match="it changed since it was read"):
+        Removing(context).compare(context.roots[0], "a.pth", sha256)
 
 
 def test_another_ctime_alone_keeps_nothing(root):
