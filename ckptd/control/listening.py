@@ -20,11 +20,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ckptd.control.closing import close_apart, close_end, take_pokes
 from ckptd.control.protocol import MOST_REQUEST_BYTES, STATUS, Answer, Asked, RequestError
 from ckptd.control.rights import Peer, Rules, find_peer
 from ckptd.control.socket_file import is_there, let_in, make_socket, remove_socket
 from ckptd.errors import StorageError
+from ckptd.sandbox.closing import close_door, close_end, show_urgent, take_pokes
 
 #: Guests at once, and of one user.  Administrators always find a chair.
 MOST_GUESTS = 64
@@ -290,7 +290,7 @@ class Listener:
         """Let nobody in any more."""
         if self._end is not None:
             self._selector.unregister(self._end)
-            close_apart(self._end)  # with all who stand before the door
+            close_door(self._end)
             self._end = None
 
     def _accept(self) -> None:
@@ -304,6 +304,7 @@ class Listener:
             time.sleep(_END_SECONDS)
             return
         end.settimeout(0)
+        show_urgent(end)
         try:
             guest = Guest(end, find_peer(end), time.monotonic() + PATIENCE_SECONDS)
         except OSError:

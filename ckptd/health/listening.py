@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ckptd.errors import CkptdError
+from ckptd.sandbox.closing import close_door
 from ckptd.settings.health import Address, SocketAddress, TcpAddress
 
 #: Connections that the kernel keeps until they are taken.
@@ -30,9 +31,15 @@ class Listener:
     address: Address
     file: tuple[int, int] | None = None
 
+    def shut(self) -> None:
+        """Let nobody in any more."""
+        if self.sock.family == socket.AF_UNIX:
+            close_door(self.sock)
+        self.sock.close()
+
     def close(self) -> None:
         """Give the place back."""
-        self.sock.close()
+        self.shut()
         if isinstance(self.address, SocketAddress) and self.file is not None:
             with suppress(OSError):
                 if _file_of(self.address.path) == self.file:

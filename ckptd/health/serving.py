@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import threading
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from waitress.server import create_server
 
 from ckptd.health.application import Application
 from ckptd.health.listening import BACKLOG, Listener
+from ckptd.sandbox.closing import GuestSocket, take_pokes
 
 #: Connections at once; the next ones wait in the kernel until one ends.
 MOST_CONNECTIONS = 64
@@ -49,6 +51,7 @@ class Server:
     def __init__(self, application: Application, listener: Listener, *, connection_seconds: float = CONNECTION_SECONDS) -> None:
         # It warns of each queue and each full house; that is what a flood is, and the log is not to be flooded.
         logging.getLogger("waitress").setLevel(logging.ERROR)
+        take_pokes()
         self.listener = listener
         self.sockets: dict[int, Any] = {}
         self._server = create_server(
@@ -105,6 +108,7 @@ class Server:
         if self._server.task_dispatcher.threads:
             for own in (self._server, self._server.trigger):
                 own.del_channel(self.sockets)
+        self.listener.shut()
         wasyncore.close_all(self.sockets)
 
     def _end_channels(self, now: float) -> None:
@@ -126,13 +130,16 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
 
 def _make_channel(seconds: float) -> type[HTTPChannel]:
-    """Make the class of a connection that knows when it ends, whatever goes on in it."""
+    """Make the class of a connection that knows when it ends, whatever goes on in it.
+
+    A unix socket takes descriptors, too, and one that lingers would hold up the thread: who sends one is shown out.
+    """
 
     class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         parser_class = _Parser
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
+        def __init__(self, server: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
             self.ends_at = time.monotonic() + seconds
-            super().__init__(*args, **kwargs)
+            super().__init__(server, GuestSocket(sock) if sock.family == socket.AF_UNIX else sock, *args, **kwargs)
 
     return Channel

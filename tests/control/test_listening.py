@@ -25,6 +25,9 @@ class SlowEnd:
         self.may_go_on.wait(60)
         self.story.append("sent")
 
+    def setsockopt(self, *_):
+        pass
+
     def shutdown(self, _how):
         self.story.append("shut")
 

@@ -16,8 +16,10 @@ import pytest
 from ckptd.health.application import Answer, make_application
 from ckptd.health.listening import open_listener
 from ckptd.health.serving import HEADER_BYTES, MOST_CONNECTIONS, Server
+from ckptd.sandbox.closing import GuestSocket, take_pokes
 from ckptd.settings.health import SocketAddress, TcpAddress
 from tests.e2e.running import wait_for
+from tests.sandbox.lingering import send, started
 
 GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BIG = b"x" * (4 << 20)
@@ -104,6 +106,45 @@ def test_it_answers_on_a_unix_socket(tmp_path):
     assert served.send(GOOD).endswith(b"ok\n")
     served.server.close()
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("flags", [0, socket.MSG_OOB])
+def test_a_descriptor_that_takes_its_time_to_close_holds_up_nobody(tmp_path, monkeypatch, flags):
+    """Whoever may read the metrics can send one, before or in his request: others are answered all the same."""
+    read, may_read = GuestSocket.recv, threading.Event()
+
+    def recv(end, size):  # not before the sender has closed his own: else it is he whom it holds up
+        assert may_read.wait(PATIENCE_SECONDS)
+        return read(end, size)
+
+    monkeypatch.setattr(GuestSocket, "recv", recv)
+    served = Served(SocketAddress(str(tmp_path / "s")))
+    kept = []
+    for before in (b"", b"GET /heal"):
+        kept.append(served.connect())
+        kept[-1].sendall(before)
+        kept += send(kept[-1], 1, flags)
+    may_read.set()
+    assert served.send(GOOD).endswith(b"ok\n")
+    wait_for(lambda: not served.server._server.active_channels, "everybody to be gone")
+    assert served.asked == ["GET"]
+    served.server.close()
+    assert not served.server._thread.is_alive()
+    for end in kept:
+        end.close()
+
+
+def test_who_stands_before_the_door_at_the_end_holds_up_nobody(tmp_path):
+    """He has sent what lingers, and was not let in any more."""
+    listener = open_listener(SocketAddress(str(tmp_path / "s")), mode=0o600, group="")
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(str(tmp_path / "s"))
+    kept = [client, *send(client, 2)]
+    take_pokes()
+    with started(listener.sock):
+        listener.close()
+    for end in kept:
+        end.close()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])

@@ -123,24 +123,32 @@ for one, _ in pairs:
         while True: one.send(bytes(1 << 16))
     except BlockingIOError: pass
     ends.append(socket.socket(socket.AF_UNIX)); ends[-1].connect(path)
-    ends[-1].sendmsg([b'{"what": '], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [one.fileno()]))])
+    ends[-1].sendmsg([WORDS], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [one.fileno()]))], FLAGS)
+    if FLAGS: ends[-1].send(b'{"what": ')
     one.close()
 print("sent", flush=True); sys.stdin.read()
 """
 
 
+#: As a part of a request; and as urgent, which one looks past, before that part.
+WAYS = {"plainly": (b'{"what": ', 0), "as urgent": (b"x", socket.MSG_OOB)}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("who", ["a member", "a stranger"])
-def test_a_descriptor_that_takes_its_time_to_close_holds_up_nobody_else(shared, who):
+def test_a_descriptor_that_takes_its_time_to_close_holds_up_nobody_else(shared, who, way):
     """A socket that lingers is closed by whoever has it last: the daemon goes on indexing, and others are heard at once.
 
     A stranger is let in no further than to be refused, and what he sent is closed then; the mode that would keep him out is
-    opened for that.
+    opened for that.  The first file has a worker started in the same moment, which has a copy of every end until it runs.
     """
     uid, groups = (MEMBER, str(GROUP)) if who == "a member" else (STRANGER, "")
     shared.socket.chmod(0o666)
     shared.process.send_signal(signal.SIGSTOP)  # until he has closed his own: else it is he whom it holds up
     wait_for(lambda: psutil.Process(shared.pid).status() == psutil.STATUS_STOPPED, "the daemon to stand still")
-    arguments = [sys.executable, "-c", LINGER, str(shared.socket), str(uid), groups, "8"]
+    words, flags = WAYS[way]
+    program = LINGER.replace("WORDS", repr(words)).replace("FLAGS", str(int(flags)))
+    arguments = [sys.executable, "-c", program, str(shared.socket), str(uid), groups, "8"]
     guest = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert guest.stdout.readline() == "sent\n"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import array
 import os
 import signal
 import socket
-import struct
 import threading
 import time
 
 import pytest
 
-from ckptd.control import closing
+from ckptd.sandbox import closing
+from tests.sandbox.lingering import send, started
 
 
 @pytest.fixture(autouse=True)
@@ -23,24 +22,10 @@ def _pokes():
     signal.signal(closing.POKE, before)
 
 
-def make_end(lingers=0):
+def make_end(lingers=0, flags=0):
     """Give an end in which so many lingering sockets lie that nobody received, and the others of all pairs, to be kept."""
     ours, his = socket.socketpair(socket.AF_UNIX)
-    kept = [his]
-    for _ in range(lingers):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            one = socket.create_connection(server.getsockname())
-            kept.append(server.accept()[0])
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3_600))
-        one.settimeout(0)
-        try:
-            while True:
-                one.send(bytes(1 << 16))
-        except BlockingIOError:
-            pass
-        his.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [one.fileno()]))])
-        one.close()  # not the last: it does not linger
-    return ours, kept
+    return ours, [his, *send(his, lingers, flags)]
 
 
 def count_closers():
@@ -69,6 +54,45 @@ def test_what_lingers_for_an_hour_is_closed_all_the_same(lingers):
     while count_closers():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    for end in kept:
+        end.close()
+
+
+@pytest.mark.parametrize("flags", [0, socket.MSG_OOB])
+def test_a_process_that_is_being_started_has_nothing_to_wait_for(flags):
+    """It has a copy of every end until it becomes the other program, and may be the last to close it."""
+    ours, kept = make_end(5, flags)
+    with started(ours):
+        closing.close_end(ours)
+    for end in kept:
+        end.close()
+
+
+def test_what_is_sent_as_urgent_is_seen():
+    """One looks past it otherwise, and a descriptor came with it."""
+    ours, kept = make_end(1, socket.MSG_OOB)
+    closing.close_end(ours)
+    assert ours.fileno() == -1
+    for end in kept:
+        end.close()
+
+
+def test_a_door_is_closed_with_all_who_stand_before_it(tmp_path):
+    """And what they have sent is thrown away before, however it lingers."""
+    kept = []
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "door"))
+        door.listen()
+        for _ in range(3):
+            his = socket.socket(socket.AF_UNIX)
+            his.connect(str(tmp_path / "door"))
+            kept += [his, *send(his, 2)]
+        with started(door):
+            closing.close_door(door)
+            assert door.fileno() == -1
+            with pytest.raises(ConnectionRefusedError):
+                socket.socket(socket.AF_UNIX).connect(str(tmp_path / "door"))
+        assert kept[0].recv(1) == b""
     for end in kept:
         end.close()
 
