@@ -24,7 +24,7 @@ def spin(fd, request, progress):
 def creep(fd, request, progress):
     """Report progress for ever, as far as the request says."""
     for done in range(request["steps"]):
-        time.sleep(0.26)
+        time.sleep(0.3)
         progress(done * request["step_bytes"])
     return echo(fd, request, progress)
 

@@ -273,7 +273,7 @@ def test_a_zygote_that_says_nonsense_is_ended(make, data):
 def test_a_zygote_that_does_nothing_any_more_is_ended(make):
     """It said that it is ready, and forks nobody."""
     code = "import os, time; os.write(0, b'{\"ready\":true}\\n'); time.sleep(60)"
-    nursing = make(command=(sys.executable, "-c", code), start_seconds=0.5)
+    nursing = make(command=(sys.executable, "-c", code), start_seconds=3.0)
     assert nursing.ask("echo").error.what == "a worker did not do as it was told"
 
 

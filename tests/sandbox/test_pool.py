@@ -162,8 +162,8 @@ def test_progress_renews_the_time(drive, tmp_path):
     large = tmp_path / "large"
     with large.open("wb") as stream:
         stream.truncate(8 << 20)
-    driver = drive(limits=SHORT)
-    number = driver.submit("creep", file=large, steps=7, step_bytes=1 << 20)
+    driver = drive(limits=Limits(structure_seconds=1.0, base_seconds=1.0))
+    number = driver.submit("creep", file=large, steps=8, step_bytes=1 << 20)
     assert driver.results(1)[number].error is None
 
 
