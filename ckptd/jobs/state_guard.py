@@ -30,9 +30,22 @@ def check_state(engine: Engine, index: str) -> None:
 
 
 def _is_taken_away(engine: Engine, index: str) -> bool:
-    """Tell whether the state was removed by somebody; OSError where the disk gives no answer."""
-    if engine.lock.still_held() and _find_id(engine.state_dir / index) == engine.store.file_id:
+    """Tell whether the state was removed by somebody; OSError where the disk gives no answer.
+
+    It is missed between two looks at its place: a root or a share may come back, or go away, in this very moment.
+    """
+    if _is_kept(engine, index):
         return False
+    return _is_in_place(engine) and not _is_kept(engine, index) and _is_in_place(engine)
+
+
+def _is_kept(engine: Engine, index: str) -> bool:
+    """Tell whether the lock and the index are those that the daemon holds open."""
+    return engine.lock.still_held() and _find_id(engine.state_dir / index) == engine.store.file_id
+
+
+def _is_in_place(engine: Engine) -> bool:
+    """Tell whether the state would be found where it was: its root is there, or the directory itself."""
     within = next((root for root in engine.roots if engine.state_dir.is_relative_to(root.path)), None)
     if within is None:
         return _find_id(engine.state_dir) is not None  # else the share on which it lies is away

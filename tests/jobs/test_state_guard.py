@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 from contextlib import closing
@@ -89,6 +90,47 @@ def test_a_root_that_is_away_with_its_state_is_waited_for(engine):
         Store.open(engine.state_dir / "index").close()
         check_state(engine, "index")
     handle.close()
+
+
+@pytest.fixture(params=["in a root", "on a share"])
+def place(request, engine):
+    """Where the state is, and may be away with it."""
+    place = engine.state_dir.parent
+    if request.param == "on a share":
+        yield place
+        return
+    with closing(RootHandle(str(place))) as handle:
+        engine.roots.append(SimpleNamespace(path=str(place), handle=handle))
+        yield place
+
+
+@pytest.mark.parametrize("moves", [[0], [1], [-1, 1], [-1, 1, 2]], ids=str)
+def test_a_place_that_comes_or_goes_while_it_is_looked_at_is_no_end(engine, place, monkeypatch, moves):
+    """The state is missed, and in the next moment its root, or the share on which it lies, is there: nobody removed anything.
+
+    Before each look of `moves` the place goes, or comes back; -1 is before all of them.
+    """
+    away, looks = place.with_name("away"), itertools.count()
+
+    def move():
+        moves.pop(0)
+        os.rename(*((place, away) if os.access(place, os.F_OK) else (away, place)))
+
+    def make(real):
+        def look(*arguments, **options):
+            if next(looks) == next(iter(moves), None):
+                move()
+            return real(*arguments, **options)
+
+        return look
+
+    moves = [*moves]
+    if moves[0] < 0:
+        move()
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, make(getattr(os, name)))
+    check_state(engine, "index")
+    assert not moves
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.EACCES, errno.ELOOP])
