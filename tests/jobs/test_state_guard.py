@@ -104,7 +104,7 @@ def place(request, engine):
         yield place
 
 
-@pytest.mark.parametrize("moves", [[0], [1], [-1, 1], [-1, 1, 2]], ids=str)
+@pytest.mark.parametrize("moves", [[0], [1], [-1, 1], [-1, 1, 2], [-1, 2]], ids=str)
 def test_a_place_that_comes_or_goes_while_it_is_looked_at_is_no_end(engine, place, monkeypatch, moves):
     """The state is missed, and in the next moment its root, or the share on which it lies, is there: nobody removed anything.
 
@@ -130,7 +130,7 @@ def test_a_place_that_comes_or_goes_while_it_is_looked_at_is_no_end(engine, plac
     for name in ("stat", "lstat"):
         monkeypatch.setattr(os, name, make(getattr(os, name)))
     check_state(engine, "index")
-    assert not moves
+    assert moves in ([], [2])  # it need not look so often
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.EACCES, errno.ELOOP])
