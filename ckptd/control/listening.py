@@ -24,7 +24,7 @@ from ckptd.control.protocol import MOST_REQUEST_BYTES, STATUS, Answer, Asked, Re
 from ckptd.control.rights import Peer, Rules, find_peer
 from ckptd.control.socket_file import is_there, let_in, make_socket, remove_socket
 from ckptd.errors import StorageError
-from ckptd.sandbox.closing import close_door, close_end, show_urgent, take_pokes
+from ckptd.sandbox.closing import DescriptorsError, close_door, close_end, receive, show_urgent, take_pokes
 
 #: Guests at once, and of one user.  Administrators always find a chair.
 MOST_GUESTS = 64
@@ -74,17 +74,16 @@ class Guest:
             RequestError: what he said is no request.
         """
         try:
-            data, _, flags, _ = self.end.recvmsg(MOST_REQUEST_BYTES, 0, socket.MSG_PEEK)
-            if self.asked is not None:
-                raise EOFError
-            if flags & socket.MSG_CTRUNC:  # they are left where they are, for `close`
-                raise RequestError("understand a request", why="descriptors came with it, and none are taken")
-            data = self.end.recv(len(data)) if data else b""  # and not a byte of what came since
+            data = receive(self.end, MOST_REQUEST_BYTES)
         except BlockingIOError:
             return False
+        except DescriptorsError as error:
+            if self.asked is not None:
+                raise EOFError from error
+            raise RequestError("understand a request", why=str(error.strerror)) from error
         except OSError as error:
             raise EOFError from error
-        if not data:
+        if not data or self.asked is not None:
             raise EOFError
         self._buffer += data
         line, end, rest = self._buffer.partition(b"\n")

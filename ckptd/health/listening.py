@@ -35,7 +35,8 @@ class Listener:
         """Let nobody in any more."""
         if self.sock.family == socket.AF_UNIX:
             close_door(self.sock)
-        self.sock.close()
+        else:
+            self.sock.close()
 
     def close(self) -> None:
         """Give the place back."""

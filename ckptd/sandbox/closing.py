@@ -31,15 +31,46 @@ _EMPTY_SECONDS, _MOST_SECONDS = 0.7, 1.0
 _BYTES = 1 << 16
 
 
+class DescriptorsError(ConnectionResetError):
+    """Descriptors were sent; for a library that knows no better, who does so hung up."""
+
+
 def take_pokes() -> None:
     """Let the signal do nothing, where it would end the process; only the main thread can say so."""
     with suppress(ValueError):
         signal.signal(POKE, _do_nothing)
 
 
+def show_urgent(end: socket.socket) -> None:
+    """Have what is sent as urgent stand in its place: else one looks past it, and a descriptor can come with it, too.
+
+    Source: socket(7), SO_OOBINLINE; net/unix/af_unix.c, manage_oob, Linux 5.15.
+    """
+    with suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+def receive(end: socket.socket, size: int, flags: int = 0) -> bytes:
+    """Read what was sent, up to so many bytes; b"" once the other hung up.
+
+    Args:
+        end: of `show_urgent`.
+        size: bytes.
+        flags: of `recv`.
+
+    Raises:
+        DescriptorsError: some came with it; they stay where they are, for `close_end`.
+        OSError: as by `recv`.
+    """
+    data, _, seen, _ = end.recvmsg(size, 0, flags | socket.MSG_PEEK)
+    if seen & socket.MSG_CTRUNC:
+        raise DescriptorsError(errno.ECONNRESET, "descriptors came with it, and none are taken")
+    # Not a byte of what came since, and not by a method that calls this.
+    return socket.socket.recv(end, len(data), flags) if data else b""
+
+
 def close_end(end: socket.socket) -> None:
     """Close the end of somebody who may have sent what nobody received; within a second, whatever that is."""
-    show_urgent(end)
     _shut(end)
     if _is_empty(end):
         end.close()
@@ -65,16 +96,8 @@ class GuestSocket(socket.socket):
         show_urgent(self)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Read, and nothing with which something comes: it stays where it is, for `close`.
-
-        Raises:
-            ConnectionResetError: a descriptor was sent.
-            OSError: as by another socket.
-        """
-        data, _, seen, _ = self.recvmsg(bufsize, 0, flags | socket.MSG_PEEK)
-        if seen & socket.MSG_CTRUNC:
-            raise ConnectionResetError(errno.ECONNRESET, "descriptors came with it, and none are taken")
-        return super().recv(len(data), flags) if data else b""  # and not a byte of what came since
+        """Read as `receive` does."""
+        return receive(self, bufsize, flags)
 
     def close(self) -> None:
         """Close it as `close_end` does."""
@@ -108,17 +131,9 @@ def _apart(empty: Callable[[float], None], end: socket.socket) -> None:
     may_end.set()
 
 
-def show_urgent(end: socket.socket) -> None:
-    """Have what is sent as urgent stand in its place: else one looks past it, and a descriptor can come with it, too.
-
-    Source: socket(7), SO_OOBINLINE; net/unix/af_unix.c, manage_oob, Linux 5.15.
-    """
-    with suppress(OSError):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-
-
 def _shut(end: socket.socket) -> None:
-    """From here on nothing more comes."""
+    """From here on nothing more comes, and all that came is seen."""
+    show_urgent(end)
     with suppress(OSError):  # he hung up
         end.shutdown(socket.SHUT_RDWR)
 

@@ -77,7 +77,8 @@ def test_what_is_sent_as_urgent_is_seen():
         end.close()
 
 
-def test_a_door_is_closed_with_all_who_stand_before_it(tmp_path):
+@pytest.mark.parametrize("flags", [0, socket.MSG_OOB])
+def test_a_door_is_closed_with_all_who_stand_before_it(tmp_path, flags):
     """And what they have sent is thrown away before, however it lingers."""
     kept = []
     with socket.socket(socket.AF_UNIX) as door:
@@ -86,7 +87,7 @@ def test_a_door_is_closed_with_all_who_stand_before_it(tmp_path):
         for _ in range(3):
             his = socket.socket(socket.AF_UNIX)
             his.connect(str(tmp_path / "door"))
-            kept += [his, *send(his, 2)]
+            kept += [his, *send(his, 2, flags)]
         with started(door):
             closing.close_door(door)
             assert door.fileno() == -1
