@@ -6,6 +6,8 @@ import os
 import socket
 import threading
 
+import pytest
+
 from ckptd.control import listening
 from ckptd.control.listening import Guest, Listener
 from ckptd.control.protocol import Answer, Asked
@@ -54,6 +56,19 @@ def test_an_end_is_not_closed_while_somebody_speaks_to_it():
         thread.join(60)
     guest.say(Answer())
     assert end.story == ["sent", "shut", "closed"]
+
+
+def test_who_sends_descriptors_after_he_has_asked_goes_away():
+    """What runs for him is told to end: he is not answered while it goes on."""
+    ours, his = socket.socketpair(socket.AF_UNIX)
+    guest = Guest(ours, Peer(1, 1, 1, frozenset()), 0.0)
+    his.send(b'{"what": "status"}\n')
+    assert guest.read()
+    socket.send_fds(his, [b"x"], [his.fileno()])
+    with pytest.raises(EOFError):
+        guest.read()
+    guest.close()
+    his.close()
 
 
 def test_a_wish_that_comes_while_the_thread_works_is_heard_in_the_next_round(tmp_path):

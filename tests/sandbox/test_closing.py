@@ -68,6 +68,23 @@ def test_a_process_that_is_being_started_has_nothing_to_wait_for(flags):
         end.close()
 
 
+def test_what_comes_after_the_look_is_not_read():
+    """A descriptor that comes with it would be closed by who reads."""
+    ours, his = socket.socketpair(socket.AF_UNIX)
+
+    class Looking(socket.socket):
+        def recvmsg(self, *arguments):
+            seen = super().recvmsg(*arguments)
+            socket.send_fds(his, [b"b"], [his.fileno()])
+            return seen
+
+    his.send(b"a")
+    with his, Looking(fileno=ours.detach()) as end:
+        assert closing.receive(end, 10) == b"a"
+        with pytest.raises(closing.DescriptorsError):
+            closing.receive(end, 10)
+
+
 def test_what_is_sent_as_urgent_is_seen():
     """One looks past it otherwise, and a descriptor came with it."""
     ours, kept = make_end(1, socket.MSG_OOB)
