@@ -368,6 +368,22 @@ def test_two_programs_may_open_a_fresh_index_at_once(tmp_path):
     assert errors == []
 
 
+def test_a_fresh_index_is_waited_for_while_another_program_changes_its_mode(tmp_path):
+    """SQLite refuses that at once, however long it may wait for other locks: whoever came second did not start."""
+    file = tmp_path / "index.sqlite"
+    file.touch(0o600)
+    holder = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, holder.execute, ["ROLLBACK"])
+    release.start()
+    try:
+        Store.open(file).close()
+    finally:
+        release.join()
+        holder.close()
+    assert Store.is_newest(file)
+
+
 def test_a_locked_index_is_worth_another_try(tmp_path, monkeypatch):
     """Somebody else holds the write lock: unavailable, said so, and well again afterwards."""
     monkeypatch.setattr(connecting, "_PRAGMAS", ("busy_timeout=10", *connecting._PRAGMAS[1:]))
