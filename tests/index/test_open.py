@@ -384,6 +384,37 @@ def test_a_fresh_index_is_waited_for_while_another_program_changes_its_mode(tmp_
     assert Store.is_newest(file)
 
 
+def test_a_fresh_index_that_another_program_keeps_is_not_waited_for_forever(tmp_path, monkeypatch):
+    """Then it is told as any other lock is, and another start may have it."""
+    monkeypatch.setattr(connecting, "_BUSY_MS", 50)
+    file = tmp_path / "index.sqlite"
+    file.touch(0o600)
+    with closing(sqlite3.connect(file, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(IndexUnavailableError, match="locked") as caught:
+            Store.open(file)
+        assert not caught.value.permanent
+    Store.open(file).close()
+
+
+@pytest.mark.root
+def test_only_locks_are_waited_for(tmp_path, monkeypatch):
+    """No time makes room on a disk that is full, and a daemon that starts says so at once."""
+
+    def sleep(_seconds):
+        pytest.fail("waited for room, as if it were a lock")
+
+    with tmpfs(tmp_path / "state", size="256k") as place:
+        file = place / "index.sqlite"
+        file.touch(0o600)
+        with suppress(OSError), (place / "ballast").open("wb", buffering=0) as ballast:
+            while ballast.write(bytes(4096)):
+                pass
+        monkeypatch.setattr(connecting.time, "sleep", sleep)
+        with pytest.raises(IndexUnavailableError, match="full"):
+            Store.open(file)
+
+
 def test_a_locked_index_is_worth_another_try(tmp_path, monkeypatch):
     """Somebody else holds the write lock: unavailable, said so, and well again afterwards."""
     monkeypatch.setattr(connecting, "_PRAGMAS", ("busy_timeout=10", *connecting._PRAGMAS[1:]))
