@@ -17,9 +17,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 _BUSY_MS = 5_000
 #: In WAL mode a command reads while the daemon writes; after a power cut the last commits may be gone, never torn.
 _PRAGMAS = (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+_LOOKING_PRAGMAS = (f"busy_timeout={_BUSY_MS}", "query_only=ON")
 #: How long between two tries to change to WAL mode, seconds; the programs that meet there hold each other up for milliseconds.
 _PAUSE = 0.01
-_LOOKING_PRAGMAS = (f"busy_timeout={_BUSY_MS}", "query_only=ON")
 
 
 def sqlite_url(file: Path, mode: str = "rw") -> URL:
