@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from ckptd.storage import beneath, kernel
 from ckptd.storage.beneath import RootHandle, entry_name, open_beneath, open_parent_beneath
+from tests.storage.swapping import swapped
 
 #: path → None when it opens, else the errno it has to get.
 TABLE = {
@@ -151,28 +151,16 @@ def test_a_neighbour_who_swaps_all_the_time_gains_nothing(root: Path, way: str) 
     """While a directory is exchanged for a link to the outside, whatever opens is the file inside."""
     (root / "dir" / "secret").write_text("inside")
     (root / "trap").symlink_to("..")
-    stop = threading.Event()
-    with RootHandle(root) as handle:
-
-        def neighbour() -> None:
-            while not stop.is_set():
-                kernel.rename(handle.fd, "dir", "trap", kernel.RENAME_EXCHANGE)
-
-        thread = threading.Thread(target=neighbour)
-        thread.start()
-        try:
-            opened = 0
-            for _ in range(3000):
-                try:
-                    fd = open_beneath(handle.fd, "dir/secret", os.O_RDONLY)
-                except OSError:
-                    continue
-                opened += 1
-                assert os.read(fd, 100) == b"inside"
-                os.close(fd)
-        finally:
-            stop.set()
-            thread.join()
+    opened = 0
+    with RootHandle(root) as handle, swapped(handle.fd, "dir", "trap"):
+        for _ in range(3000):
+            try:
+                fd = open_beneath(handle.fd, "dir/secret", os.O_RDONLY)
+            except OSError:
+                continue
+            opened += 1
+            assert os.read(fd, 100) == b"inside"
+            os.close(fd)
     assert opened
 
 

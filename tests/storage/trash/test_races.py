@@ -32,6 +32,7 @@ from ckptd.storage.trash.holding import Hold, find_open_files
 from tests.e2e.running import wait_for
 from tests.storage.forks import run_as_nobody
 from tests.storage.leases import breaking
+from tests.storage.swapping import swapped
 from tests.storage.trash.making import DATA, NOW, exchange_for, removal, trash_of, trashed, tree, write
 
 SAVED = b"what somebody saved meanwhile " * 10
@@ -216,16 +217,9 @@ def test_a_neighbour_who_swaps_directories_for_links_gains_nothing(root: Path, r
     write(root, "dir/a.pth")
     write(root.parent, "outside/a.pth", b"secret")
     (root / "trap").symlink_to(outside)
-    order, stop = removal(root, "dir/a.pth"), threading.Event()
-
-    def swap() -> None:
-        while not stop.is_set():
-            kernel.rename(root_fd, "dir", "trap", kernel.RENAME_EXCHANGE)
-
-    neighbour = threading.Thread(target=swap)
-    neighbour.start()
+    order = removal(root, "dir/a.pth")
     moved = 0
-    try:
+    with swapped(root_fd, "dir", "trap"):
         for _ in range(300):
             try:
                 entry = put(root_fd, order).entry
@@ -239,9 +233,6 @@ def test_a_neighbour_who_swaps_directories_for_links_gains_nothing(root: Path, r
                 except RefusedError:
                     continue
             order = order.__class__(order.path, order.identity, order.sha256, NOW)
-    finally:
-        stop.set()
-        neighbour.join()
     assert moved > 0
     assert os.listdir(outside) == ["a.pth"]
     assert (outside / "a.pth").read_bytes() == b"secret"
